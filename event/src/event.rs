@@ -1,0 +1,342 @@
+//! One call, as the sidecar tells it. Optional members are left out of the JSON when empty.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use uuid::Uuid;
+
+type Str<'a> = Cow<'a, str>;
+
+/// Declares a closed set of words: serde names, `as_str` and `ALL` from one list.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant),+ }
+        impl $name {
+            /// Every variant, in the order of declaration.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+            /// The word used in JSON, in the table and in configuration.
+            pub const fn as_str(self) -> &'static str { match self { $($name::$variant => $word),+ } }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(self.as_str()) }
+        }
+    };
+}
+
+words! {
+    /// How far the call had come when the record was written.
+    Stage {
+        /// Still open; the row of `audit.open_calls`, never of `audit.events`.
+        Started = "started",
+        Completed = "completed",
+        /// The sidecar died during the call; its true end is not known.
+        Orphaned = "orphaned",
+    }
+}
+words! {
+    /// How the call ended, from the response status and from how the connection ended.
+    Outcome {
+        /// 1xx (101), 2xx, 3xx.
+        Success = "success",
+        /// 401, 403, 407.
+        Denied = "denied",
+        /// Other 4xx.
+        ClientError = "client_error",
+        /// 5xx, or the service could not be reached, or it broke off.
+        ServerError = "server_error",
+        /// The client went away before the answer was complete.
+        Aborted = "aborted",
+        Unknown = "unknown",
+    }
+}
+words! {
+    /// What kind of change the call asks for.
+    Op { Create = "create", Update = "update", Delete = "delete", Read = "read", Other = "other" }
+}
+words! {
+    /// How the request was matched to an OpenAPI operation.
+    MatchKind {
+        Matched = "matched",
+        /// Several operations fit equally; the first is named, `alternatives` has the rest.
+        Ambiguous = "ambiguous",
+        /// The path is in the document, the method is not.
+        MethodNotInSpec = "method_not_in_spec",
+        Unmatched = "unmatched",
+    }
+}
+words! {
+    /// Where the actor's identity comes from.
+    ActorSource {
+        VerifiedJwt = "verified_jwt",
+        Mtls = "mtls",
+        TrustedHeader = "trusted_header",
+        UnverifiedJwt = "unverified_jwt",
+        Basic = "basic",
+        ApiKey = "api_key",
+        Anonymous = "anonymous",
+    }
+}
+words! {
+    /// How much of a call is recorded; the words of Kubernetes audit policies.
+    Level { None = "none", Metadata = "metadata", Request = "request", RequestResponse = "request_response" }
+}
+words! {
+    /// What must be on disk before the request is forwarded.
+    Delivery {
+        /// Nothing.
+        Queued = "queued",
+        /// An intent that survives kill -9.
+        Written = "written",
+        /// An intent with the captured body, fdatasync'ed.
+        Strict = "strict",
+    }
+}
+
+/// One audited call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditEvent<'a> {
+    /// UUIDv7, fixed when the request head was complete; the same in every stage.
+    pub event_id: Uuid,
+    pub stage: Stage,
+    /// When the request head was complete.
+    pub time: Timestamp,
+    /// From then to the last byte of the response, microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_us: Option<u64>,
+    /// `service` of the configuration.
+    #[serde(borrow)]
+    pub service: Str<'a>,
+
+    #[serde(borrow)]
+    pub http: Http<'a>,
+    #[serde(borrow)]
+    pub operation: Operation<'a>,
+    #[serde(borrow)]
+    pub actor: Actor<'a>,
+    #[serde(borrow)]
+    pub client: Client<'a>,
+
+    pub outcome: Outcome,
+    /// What went wrong between the parties, a bounded set: `upstream_connect`, `upstream_reset`,
+    /// `upstream_malformed`, `client_reset`, `request_malformed`, `timeout`, `shutdown`.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Str<'a>>,
+    /// Why the caller did it, where a header or body field tells.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Str<'a>>,
+
+    #[serde(borrow)]
+    pub request: Message<'a>,
+    #[serde(borrow)]
+    pub response: Message<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Redactions::is_empty")]
+    pub redactions: Redactions<'a>,
+
+    pub level: Level,
+    pub delivery: Delivery,
+    /// What decided level and delivery: `default`, or `FILE:LINE` of the rule.
+    #[serde(borrow)]
+    pub policy: Str<'a>,
+    /// Oddities worth a look, from a bounded set (`early_response`, `path_confusion`, …).
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<Str<'a>>,
+    /// One readable line: "alice deleted secret app/db (success)".
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub message: Str<'a>,
+}
+
+/// The request line and what identifies the exchange.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Http<'a> {
+    /// `1.0` or `1.1`.
+    #[serde(borrow)]
+    pub version: Str<'a>,
+    #[serde(borrow)]
+    pub method: Str<'a>,
+    /// With an override header or form field, what the service executes; otherwise `method`.
+    #[serde(borrow)]
+    pub effective_method: Str<'a>,
+    #[serde(borrow)]
+    pub scheme: Str<'a>,
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub host: Str<'a>,
+    /// As sent (bytes that are not UTF-8 percent-encoded), without the query; secrets masked.
+    #[serde(borrow)]
+    pub path: Str<'a>,
+    /// As sent, without the `?`; secrets masked.
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub query: Str<'a>,
+    /// Absent when no status was sent to the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub user_agent: Str<'a>,
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub request_id: Str<'a>,
+    /// The trace id of `traceparent` (W3C Trace Context), 32 hex digits.
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub trace_id: Str<'a>,
+}
+
+/// What the call means to the service, from its OpenAPI document.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Operation<'a> {
+    #[serde(rename = "match")]
+    pub matched: MatchKind,
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub id: Str<'a>,
+    /// The path template with its base path: `/v1/secrets/{name}`.
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub route: Str<'a>,
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub summary: Str<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Str<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub api_version: Str<'a>,
+    /// `METHOD /template` of the others that fit equally.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Str<'a>>,
+    /// Name and decoded value, in template order; secrets masked.
+    #[serde(borrow, default, skip_serializing_if = "Params::is_empty")]
+    pub path_params: Params<'a>,
+    pub op: Op,
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub resource_type: Str<'a>,
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub resource_id: Str<'a>,
+}
+
+/// Names and values in order; a JSON object of strings.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Params<'a>(pub Vec<(Str<'a>, Str<'a>)>);
+
+impl Params<'_> {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_ref())
+    }
+}
+
+impl Serialize for Params<'_> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_map(self.0.iter().map(|(n, v)| (n, v)))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Params<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Params<'de>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of strings")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut params = Vec::new();
+                while let Some((Name(n), Name(v))) = map.next_entry()? {
+                    params.push((n, v));
+                }
+                Ok(Params(params))
+            }
+        }
+        /// `Cow` alone always copies; this borrows where the JSON has no escapes.
+        #[derive(Deserialize)]
+        struct Name<'a>(#[serde(borrow)] Str<'a>);
+        d.deserialize_map(Visitor)
+    }
+}
+
+impl JsonSchema for Params<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "Params".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        generator.subschema_for::<std::collections::BTreeMap<String, String>>()
+    }
+}
+
+/// Who, with the provenance of the claim.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Actor<'a> {
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub id: Str<'a>,
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub name: Str<'a>,
+    /// `user`, `service`, or what a claim says.
+    #[serde(rename = "type", borrow, default, skip_serializing_if = "str_is_empty")]
+    pub kind: Str<'a>,
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub tenant: Str<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<Str<'a>>,
+    pub source: ActorSource,
+    pub verified: bool,
+    /// Why it is not verified: `no_key`, `expired`, `bad_signature`, …
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub unverified_reason: Str<'a>,
+    /// Keyed fingerprint of the credential: the same credential gives the same text under one
+    /// pseudonym key; it cannot be turned back.
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub credential: Str<'a>,
+}
+
+/// From where.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Client<'a> {
+    /// The address believed: the peer, or the rightmost hop that is not a trusted proxy.
+    #[serde(borrow)]
+    pub ip: Str<'a>,
+    /// `peer`, or the header it was taken from (`x-forwarded-for`, …).
+    #[serde(borrow)]
+    pub ip_source: Str<'a>,
+    /// Address of the TCP peer.
+    #[serde(borrow)]
+    pub peer_ip: Str<'a>,
+    /// What the forwarding header claimed, whole, believed or not.
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub forwarded: Str<'a>,
+}
+
+/// A request or response body and what was kept of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Message<'a> {
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub content_type: Str<'a>,
+    /// Bytes of the body on the wire, without chunk framing.
+    pub bytes: u64,
+    /// `hmac-sha256:KEYID:HEX` over those bytes. Absent for an empty body or a low level.
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub digest: Str<'a>,
+    /// The redacted text.
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub body: Str<'a>,
+    /// `none` (no body), `complete`, `truncated` (kept up to the bound), `aborted` (the message
+    /// itself ended early), `omitted:WHY` (`level`, `unparseable`, `truncated`, `encoding`, `type`).
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub body_state: Str<'a>,
+}
+
+/// What was masked before the event was stored.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Redactions<'a> {
+    pub count: u32,
+    /// Names of the rules that struck, sorted, each once: `key:password`, `value:jwt`, …
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Str<'a>>,
+}
+
+impl Redactions<'_> {
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+fn str_is_empty(s: &str) -> bool {
+    s.is_empty()
+}

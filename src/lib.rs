@@ -1,0 +1,4 @@
+//! Sidelog's sidecar: relays HTTP bytes unchanged and records who did what.
+
+pub mod config;
+pub mod head;
