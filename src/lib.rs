@@ -3,3 +3,6 @@
 pub mod config;
 pub mod head;
 pub mod pseudonym;
+pub mod relay;
+pub mod capture;
+pub mod metrics;
