@@ -2,4 +2,5 @@
 
 pub mod config;
 pub mod head;
+pub mod policy;
 pub mod pseudonym;
