@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod head;
+pub mod policy;
 pub mod pseudonym;
 pub mod relay;
 pub mod capture;
