@@ -424,6 +424,9 @@ impl<C: Wire, O: Observer> Connection<C, O> {
             self.response_scanner = HeadScanner::default();
             let framing =
                 parse::response(raw, &mut self.response_index, &self.asked).map_err(Over::BadResponse)?;
+            if framing.status == 101 && !self.asked.may_switch_to(parse::switched_to(raw, &self.response_index)) {
+                return Err(Over::BadResponse("unasked_upgrade"));
+            }
             self.down.ready += len;
             if framing.status < 200 && framing.status != 101 {
                 if self.down.ready == self.down.buffer.len() {
@@ -431,7 +434,6 @@ impl<C: Wire, O: Observer> Connection<C, O> {
                 }
                 continue;
             }
-            self.check_switch(framing.status, len)?;
             self.answered = true;
             self.then_close = framing.then_close;
             self.down.framer = framing.body;
@@ -458,18 +460,6 @@ impl<C: Wire, O: Observer> Connection<C, O> {
             self.end_call(None, None);
         }
         Ok(())
-    }
-
-    /// A 101 must name a protocol the client asked for.
-    fn check_switch(&self, status: u16, len: usize) -> Result<(), Over> {
-        if status != 101 {
-            return Ok(());
-        }
-        let end = self.down.ready;
-        let raw = self.down.buffer.bytes().get(end - len..end).unwrap_or_default();
-        let to = parse::switched_to(raw, &self.response_index);
-        let asked = self.asked.upgrade.as_deref().unwrap_or_default();
-        if to.is_some_and(|to| asked.contains(&to)) { Ok(()) } else { Err(Over::BadResponse("unasked_upgrade")) }
     }
 
     fn open_tunnel(&mut self) {

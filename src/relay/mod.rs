@@ -68,3 +68,6 @@ pub enum BodyEnd {
     /// Broken off.
     Aborted,
 }
+
+#[cfg(test)]
+mod tests;

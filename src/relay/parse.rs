@@ -37,6 +37,13 @@ pub struct RequestFraming {
     pub upgrade: Option<Vec<String>>,
 }
 
+impl RequestFraming {
+    /// A 101 must name a protocol the client asked for.
+    pub fn may_switch_to(&self, protocol: Option<String>) -> bool {
+        protocol.is_some_and(|to| self.upgrade.as_deref().unwrap_or_default().contains(&to))
+    }
+}
+
 /// Finds the end of a head that arrives in pieces, and refuses early what can never become one.
 #[derive(Debug, Default, Clone)]
 pub struct HeadScanner {
@@ -541,7 +548,7 @@ mod tests {
 
     #[test]
     fn heads_are_bounded() {
-        let long = format!("GET /{} HTTP/1.1\r\n", "a".repeat(70_000));
+        let long = format!("GET /{}", "a".repeat(70_000));
         assert_eq!(HeadScanner::default().scan_request(long.as_bytes(), LIMITS), Err(Refusal { status: 414, reason: "target_too_long" }));
         let wide = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(70_000));
         assert_eq!(HeadScanner::default().scan_request(wide.as_bytes(), LIMITS), Err(Refusal { status: 431, reason: "head_too_large" }));
