@@ -7,3 +7,4 @@ pub mod pseudonym;
 pub mod relay;
 pub mod capture;
 pub mod metrics;
+pub mod redact;
