@@ -2,4 +2,8 @@
 
 pub mod config;
 pub mod head;
+pub mod policy;
 pub mod pseudonym;
+pub mod relay;
+pub mod capture;
+pub mod metrics;

@@ -1,0 +1,375 @@
+//! The configuration: what a YAML file says, checked once, so that nothing invalid exists after.
+//!
+//! text → [`tree`] (positions) → [`env`] (variables) → [`shape`] (keys and types, by the schema of
+//! [`yaml`]) → typed → [`load`] (values) → [`Config`]. Each step reports all it finds and hands on
+//! what is sound, so one run shows everything that is wrong. Secrets come from files or variables and
+//! appear in no message, no debug output and not in [`effective`].
+
+mod actor;
+mod env;
+mod load;
+mod problem;
+mod properties;
+mod shape;
+mod tree;
+mod units;
+mod view;
+mod yaml;
+
+pub use load::{MIN_PSEUDONYM_KEY, read_pseudonym_key};
+pub use problem::{Problem, Severity};
+pub use view::effective;
+
+use ipnet::IpNet;
+use sidelog_event::{Delivery, Level};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use tree::At;
+
+/// Bytes of a configuration file.
+const MAX_FILE: usize = 1 << 20;
+
+/// A configuration and what is odd about it, or everything that is wrong.
+pub type Loaded = Result<(Config, Vec<Problem>), Vec<Problem>>;
+
+/// Reads and checks a file. `env` looks a variable up.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
+    let name = path.to_string_lossy();
+    let unreadable = |why: String| {
+        let help = "name a configuration with --config FILE".to_string();
+        let message = format!("cannot read {}: {why}", problem::shown(&name));
+        vec![Problem { place: None, message, help: Some(help), severity: Severity::Error }]
+    };
+    let bytes = std::fs::read(path).map_err(|e| unreadable(load::why(&e)))?;
+    let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".to_string()))?;
+    from_text(&text, &name, path.parent().unwrap_or(Path::new("")), env)
+}
+
+/// Checks a text. `file_name` stands in messages, and files are looked for from `dir`.
+pub fn from_text(text: &str, file_name: &str, dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
+    let mut problems = problem::Problems::new(file_name);
+    if text.len() > MAX_FILE {
+        problems.error(problem::Pos { line: 1, column: 1 }, "the file is larger than 1MiB", ());
+    } else if let Some(file) = typed(text, &mut problems, env) {
+        let config = load::validate(&file, dir, &mut problems);
+        return problems.finish().map(|warnings| (config, warnings));
+    }
+    Err(problems.finish().unwrap_or_else(|problems| problems))
+}
+
+/// What is sound of the text, typed. None where it is not YAML at all.
+fn typed(
+    text: &str,
+    problems: &mut problem::Problems,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Option<yaml::File> {
+    let mut document = match tree::parse(text) {
+        Ok(document) => document,
+        Err((message, at)) => {
+            let line = text.lines().nth(at.line.saturating_sub(1) as usize).unwrap_or_default();
+            let flow = line.contains("${") && line.contains(['[', '{']);
+            let help = flow.then(|| "inside [ ] and { }, put it in quotes: \"${NAME}\"".to_string());
+            problems.error(at, format!("this is not YAML: {message}"), help);
+            return None;
+        }
+    };
+    env::expand(&mut document, env, problems);
+    let document = shape::check(document, &schema(), problems);
+    match <yaml::File as serde::Deserialize>::deserialize(&document) {
+        Ok(file) => Some(file),
+        Err(e) => {
+            problems.error(document.at, e.to_string(), ());
+            None
+        }
+    }
+}
+
+/// What the command line says where there is no file.
+#[derive(Debug, Clone, Default)]
+pub struct Options<'a> {
+    /// Left out where nothing is relayed (`explain`).
+    pub upstream: Option<&'a str>,
+    /// Relative to the working directory.
+    pub openapi: &'a [PathBuf],
+    pub listen: Option<SocketAddr>,
+    /// Directory for everything kept: the embedded store, and the journal in `journal` below it.
+    pub data: Option<&'a Path>,
+}
+
+/// The defaults, and what the command line says: for `sidelog-standalone --upstream URL` and for
+/// `explain --openapi FILE`. Problems have no place.
+pub fn defaults_for(options: &Options<'_>) -> Loaded {
+    let mut file = yaml::File { service: At::unset("local"), ..yaml::File::default() };
+    // Where nothing is relayed, nothing is dialled.
+    file.upstream = At::unset(options.upstream.unwrap_or("http://127.0.0.1:80"));
+    file.openapi = options.openapi.iter().map(|p| At::unset(p.to_string_lossy())).collect();
+    if let Some(listen) = options.listen {
+        file.listen = At::unset(listen.to_string());
+    }
+    if let Some(data) = options.data {
+        file.standalone.data = At::unset(data.to_string_lossy());
+    }
+    if options.upstream.is_some() {
+        let journal = Path::new(&file.standalone.data.value).join("journal");
+        file.journal.dir = At::unset(journal.to_string_lossy());
+    }
+    let mut problems = problem::Problems::new("");
+    let config = load::validate(&file, Path::new(""), &mut problems);
+    problems.finish().map(|warnings| (config, warnings))
+}
+
+/// The JSON Schema of the YAML, for editors and for the reference.
+pub fn schema() -> serde_json::Value {
+    shape::schema()
+}
+
+/// A whole, valid configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub service: String,
+    pub listen: SocketAddr,
+    pub upstream: Upstream,
+    /// Absolute or relative to the working directory; already joined to the file's directory.
+    pub openapi: Vec<PathBuf>,
+    pub base_path: BasePath,
+    pub audit: Audit,
+    pub capture: Capture,
+    pub actor: Vec<ActorRule>,
+    pub client_ip: ClientIp,
+    pub redact: Redact,
+    pub journal: Journal,
+    pub kafka: Option<Kafka>,
+    pub clickhouse: ClickHouse,
+    pub admin: Admin,
+    pub relay: Relay,
+    pub standalone: Standalone,
+}
+
+/// `http://host:port`. (`https://` and `unix:` arrive with TLS.)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    pub host: String,
+    pub port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum BasePath {
+    #[default]
+    Auto,
+    None,
+    Explicit(Vec<String>),
+}
+
+/// A place in a configuration file, for `policy` in events and for messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub file: String,
+    pub line: u32,
+    pub column: u32,
+}
+
+/// One entry of `ignore` or `include_reads`: `/path/{template}`, `/glob/**`, or
+/// `{operation: id}` / `{tag: name}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// Starts with `/`. `{x}` and `*` stand for one segment, `**` for any number; compared with the
+    /// matched template and with the path.
+    Path(String),
+    Operation(String),
+    Tag(String),
+}
+
+#[derive(Debug, Clone)]
+pub struct Rule {
+    pub methods: Vec<String>,
+    pub paths: Vec<String>,
+    pub operations: Vec<String>,
+    pub tags: Vec<String>,
+    pub level: Option<Level>,
+    pub delivery: Option<Delivery>,
+    pub place: Place,
+}
+
+#[derive(Debug, Clone)]
+pub struct Audit {
+    pub ignore: Vec<(Selector, Place)>,
+    pub include_reads: Vec<(Selector, Place)>,
+    pub rules: Vec<Rule>,
+    /// Level of a mutating call that matches no operation.
+    pub unmatched: Level,
+    /// Level of every other mutating call.
+    pub level: Level,
+    pub delivery: Delivery,
+}
+
+#[derive(Debug, Clone)]
+pub struct Capture {
+    /// Bytes of each body kept for the event.
+    pub max_body: usize,
+}
+
+#[derive(Debug, Clone)]
+pub enum ActorRule {
+    Jwt(JwtRule),
+    Header(HeaderRule),
+    Basic,
+    ApiKey { header: String },
+}
+
+#[derive(Clone)]
+pub struct JwtRule {
+    pub header: String,
+    /// The JWKS document's text and its path; read when the configuration was.
+    pub jwks: Option<(PathBuf, String)>,
+    pub issuer: Option<String>,
+    pub audience: Vec<String>,
+    /// Accepted algorithms; empty = those that fit the keys (never `none`).
+    pub algorithms: Vec<String>,
+    /// Clock skew allowed, seconds.
+    pub leeway: u64,
+    pub claims: Claims,
+}
+
+/// Key documents may hold shared secrets: only the path is shown.
+impl fmt::Debug for JwtRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let JwtRule { header, jwks, issuer, audience, algorithms, leeway, claims } = self;
+        f.debug_struct("JwtRule")
+            .field("header", header)
+            .field("jwks", &jwks.as_ref().map(|(path, _)| path))
+            .field("issuer", issuer)
+            .field("audience", audience)
+            .field("algorithms", algorithms)
+            .field("leeway", leeway)
+            .field("claims", claims)
+            .finish()
+    }
+}
+
+/// Claim names; nested ones by dots (`realm_access.roles`).
+#[derive(Debug, Clone)]
+pub struct Claims {
+    pub id: String,
+    pub name: String,
+    pub tenant: Option<String>,
+    pub roles: Option<String>,
+    pub kind: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct HeaderRule {
+    pub id: String,
+    pub name: Option<String>,
+    pub tenant: Option<String>,
+    pub roles: Option<String>,
+    /// Peers whose word is taken. Never empty.
+    pub trusted_from: Vec<IpNet>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct ClientIp {
+    /// None: the peer is the client.
+    pub header: Option<String>,
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Redact {
+    /// More key names to mask, added to the default list.
+    pub keys: Vec<String>,
+    /// Key names never masked by name (value detectors still apply).
+    pub keep: Vec<String>,
+    /// None: a random key is made in the journal directory.
+    pub pseudonym_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFull {
+    /// Traffic goes on, the loss is counted and recorded.
+    Drop,
+    /// Calls that would be audited get 503.
+    Refuse,
+}
+
+#[derive(Debug, Clone)]
+pub struct Journal {
+    pub dir: PathBuf,
+    pub max_bytes: u64,
+    pub on_full: OnFull,
+    /// Slots of the open-call table: audited calls in flight at once.
+    pub max_open_calls: u32,
+}
+
+#[derive(Clone)]
+pub struct Kafka {
+    pub brokers: Vec<String>,
+    pub topic: String,
+    /// librdkafka properties, set after our own.
+    pub properties: Vec<(String, String)>,
+}
+
+/// Properties may be passwords: only their names are shown.
+impl fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.properties.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Kafka")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("properties", &names)
+            .finish()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct ClickHouse {
+    pub url: String,
+    pub database: String,
+    pub user: String,
+    /// Read from `password_file` when the configuration was.
+    pub password: Option<Secret>,
+    pub cluster: Option<String>,
+}
+
+/// A value that never shows in debug output, logs or `/config`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Pod-wide: `/healthz /readyz /metrics`.
+    pub listen: SocketAddr,
+    /// This host only.
+    pub local: SocketAddr,
+}
+
+/// Bounds of the byte relay.
+#[derive(Debug, Clone)]
+pub struct Relay {
+    /// Bytes of a request or response head, at most 256 KiB.
+    pub max_head: usize,
+    /// Fields of a head.
+    pub max_fields: usize,
+    /// How long a client may take to send a head once it began.
+    pub head_timeout: std::time::Duration,
+    /// How long calls in flight may go on after SIGTERM.
+    pub drain_timeout: std::time::Duration,
+    /// Connections at once; 0 = bounded by the process's file limit only.
+    pub max_connections: usize,
+    /// `Upgrade` protocols that may become a tunnel.
+    pub upgrades: Vec<String>,
+    /// Worker threads; 0 = one per core.
+    pub threads: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct Standalone {
+    pub data: PathBuf,
+    pub http_port: u16,
+}

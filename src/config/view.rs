@@ -1,0 +1,152 @@
+//! What an operator may see of the configuration in force. Secrets are left out by construction: this
+//! writes down the keys it knows, each either shown or replaced by `[secret]`.
+
+use super::{
+    ActorRule, BasePath, ClientIp, Config, HeaderRule, JwtRule, OnFull, Place, Redact, Rule, Selector,
+};
+use super::{properties, units};
+use serde_json::{Map, Value, json};
+
+const SECRET: &str = "[secret]";
+
+/// The configuration as it is in force, defaults included, in the form of the YAML.
+pub fn effective(config: &Config) -> Value {
+    // Destructured, so that a new section cannot be forgotten.
+    let Config {
+        service,
+        listen,
+        upstream,
+        openapi,
+        base_path,
+        audit,
+        capture,
+        actor,
+        client_ip,
+        redact,
+        journal,
+        kafka,
+        clickhouse,
+        admin,
+        relay,
+        standalone,
+    } = config;
+    let host =
+        if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.clone() };
+    let ClientIp { header, trusted_proxies } = client_ip;
+    let Redact { keys, keep, pseudonym_key_file } = redact;
+    json!({
+        "version": 1,
+        "service": service,
+        "listen": listen,
+        "upstream": format!("http://{host}:{}", upstream.port),
+        "openapi": openapi,
+        "base_path": match base_path {
+            BasePath::Auto => json!("auto"),
+            BasePath::None => json!("none"),
+            BasePath::Explicit(prefixes) => json!(prefixes),
+        },
+        "audit": {
+            "ignore": audit.ignore.iter().map(selector).collect::<Vec<_>>(),
+            "include_reads": audit.include_reads.iter().map(selector).collect::<Vec<_>>(),
+            "rules": audit.rules.iter().map(rule).collect::<Vec<_>>(),
+            "unmatched": audit.unmatched,
+            "level": audit.level,
+            "delivery": audit.delivery,
+        },
+        "capture": { "max_body": units::show_size(capture.max_body as u64) },
+        "actor": actor.iter().map(actor_rule).collect::<Vec<_>>(),
+        "client_ip": { "header": header, "trusted_proxies": trusted_proxies },
+        "redact": { "keys": keys, "keep": keep, "pseudonym_key_file": pseudonym_key_file },
+        "journal": {
+            "dir": journal.dir,
+            "max_bytes": units::show_size(journal.max_bytes),
+            "on_full": match journal.on_full { OnFull::Drop => "drop", OnFull::Refuse => "refuse" },
+            "max_open_calls": journal.max_open_calls,
+        },
+        "kafka": kafka.as_ref().map(|kafka| json!({
+            "brokers": kafka.brokers,
+            "topic": kafka.topic,
+            "properties": kafka.properties.iter().map(property).collect::<Map<_, _>>(),
+        })),
+        "clickhouse": {
+            "url": clickhouse.url,
+            "database": clickhouse.database,
+            "user": clickhouse.user,
+            "password": clickhouse.password.as_ref().map(|_| SECRET),
+            "cluster": clickhouse.cluster,
+        },
+        "admin": { "listen": admin.listen, "local": admin.local },
+        "relay": {
+            "max_head": units::show_size(relay.max_head as u64),
+            "max_fields": relay.max_fields,
+            "head_timeout": units::show_duration(relay.head_timeout),
+            "drain_timeout": units::show_duration(relay.drain_timeout),
+            "max_connections": relay.max_connections,
+            "upgrades": relay.upgrades,
+            "threads": relay.threads,
+        },
+        "standalone": { "data": standalone.data, "http_port": standalone.http_port },
+    })
+}
+
+fn place(Place { file, line, column }: &Place) -> String {
+    format!("{file}:{line}:{column}")
+}
+
+fn selector((selector, _): &(Selector, Place)) -> Value {
+    match selector {
+        Selector::Path(path) => json!(path),
+        Selector::Operation(id) => json!({ "operation": id }),
+        Selector::Tag(tag) => json!({ "tag": tag }),
+    }
+}
+
+fn rule(rule: &Rule) -> Value {
+    json!({
+        "match": {
+            "methods": rule.methods,
+            "paths": rule.paths,
+            "operations": rule.operations,
+            "tags": rule.tags,
+        },
+        "level": rule.level,
+        "delivery": rule.delivery,
+        "place": place(&rule.place),
+    })
+}
+
+fn actor_rule(rule: &ActorRule) -> Value {
+    match rule {
+        ActorRule::Jwt(JwtRule { header, jwks, issuer, audience, algorithms, leeway, claims }) => {
+            json!({ "jwt": {
+                "header": header,
+                "jwks_file": jwks.as_ref().map(|(path, _)| path),
+                "issuer": issuer,
+                "audience": audience,
+                "algorithms": algorithms,
+                "leeway": format!("{leeway}s"),
+                "claims": {
+                    "id": claims.id,
+                    "name": claims.name,
+                    "tenant": claims.tenant,
+                    "roles": claims.roles,
+                    "kind": claims.kind,
+                },
+            }})
+        }
+        ActorRule::Header(HeaderRule { id, name, tenant, roles, trusted_from }) => json!({ "header": {
+            "id": id,
+            "name": name,
+            "tenant": tenant,
+            "roles": roles,
+            "trusted_from": trusted_from,
+        }}),
+        ActorRule::Basic => json!({ "basic": {} }),
+        ActorRule::ApiKey { header } => json!({ "api_key": { "header": header } }),
+    }
+}
+
+fn property((name, value): &(String, String)) -> (String, Value) {
+    let shown = if properties::is_secret(name) { SECRET } else { value };
+    (name.clone(), json!(shown))
+}

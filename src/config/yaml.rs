@@ -1,0 +1,599 @@
+//! The configuration as typed: every key, its type, its default and what it means. The JSON Schema
+//! is derived from here, and the schema is what a file's shape is checked against ([`super::shape`]),
+//! so what editors complete, what the reference says and what is accepted cannot differ.
+//!
+//! Refuses nothing by itself: text is judged in [`super::load`], where everything wrong is collected.
+
+use super::tree::At;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
+use sidelog_event::{Delivery, Level};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+pub(super) type Texts = Vec<At<String>>;
+
+/// Sidelog's configuration.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["service", "upstream"]))]
+pub(super) struct File {
+    /// Version of this format.
+    pub version: At<u32>,
+    /// The service's name, in every event.
+    #[schemars(example = &"orders")]
+    pub service: At<String>,
+    /// Address that clients connect to.
+    #[schemars(example = &"0.0.0.0:15080")]
+    pub listen: At<String>,
+    /// The service itself. One connection is opened to it for each client connection.
+    #[schemars(example = &"http://127.0.0.1:8080")]
+    pub upstream: At<String>,
+    /// OpenAPI documents (2.0, 3.0, 3.1, 3.2) that name the operations; relative to this file.
+    #[schemars(schema_with = "text_or_list", extend("examples" = [["openapi.yaml"]]))]
+    pub openapi: Texts,
+    /// What stands before the documents' paths: `auto` (from their servers), `none`, or a list of
+    /// prefixes such as `[/v1]`.
+    #[schemars(schema_with = "base_path", example = &"auto")]
+    #[serde(serialize_with = "one_alone")]
+    pub base_path: Texts,
+    pub audit: Audit,
+    pub capture: Capture,
+    /// Where the actor's identity is taken from; the first that yields one wins.
+    pub actor: Vec<At<Actor>>,
+    pub client_ip: ClientIp,
+    pub redact: Redact,
+    pub journal: Journal,
+    /// Where events go. Without it, they stay in the journal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<At<Kafka>>,
+    pub clickhouse: ClickHouse,
+    pub admin: Admin,
+    pub relay: Relay,
+    pub standalone: Standalone,
+}
+
+/// Which calls are recorded, and how much of them.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Audit {
+    /// Calls that are never recorded: paths, templates and globs (`/v1/hooks/**`), or
+    /// `operation: id`, or `tag: name`.
+    pub ignore: Vec<At<Selector>>,
+    /// Reads that are recorded all the same, written like `ignore`.
+    pub include_reads: Vec<At<Selector>>,
+    /// First match wins, before `ignore` and the defaults.
+    pub rules: Vec<At<Rule>>,
+    /// Level of a mutating call that matches no operation.
+    #[schemars(example = &"metadata")]
+    pub unmatched: At<Level>,
+    /// Level of every other mutating call.
+    #[schemars(example = &"request_response")]
+    pub level: At<Level>,
+    /// What must be on disk before a call is forwarded.
+    #[schemars(example = &"queued")]
+    pub delivery: At<Delivery>,
+}
+
+/// A path, template or glob, or one of `operation`, `tag` and `path`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Selector {
+    Path(String),
+    By(SelectorBy),
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub(super) struct SelectorBy {
+    /// An `operationId`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// A tag of operations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// A path, template or glob.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// One rule: what it matches, and what then holds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["match"]))]
+pub(super) struct Rule {
+    /// Every kind that is given must fit; within a kind, one is enough.
+    #[serde(rename = "match")]
+    #[schemars(example = serde_json::json!({"methods": ["POST"], "paths": ["/v1/payments/**"]}))]
+    pub matches: At<Match>,
+    /// How much is recorded; `audit.level` where this is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<At<Level>>,
+    /// What must be on disk first; `audit.delivery` where this is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<At<Delivery>>,
+}
+
+/// At least one kind is needed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Match {
+    /// HTTP methods.
+    #[schemars(schema_with = "text_or_list")]
+    pub methods: Texts,
+    /// Paths, templates and globs.
+    #[schemars(schema_with = "text_or_list")]
+    pub paths: Texts,
+    /// `operationId`s.
+    #[schemars(schema_with = "text_or_list")]
+    pub operations: Texts,
+    /// Tags of operations.
+    #[schemars(schema_with = "text_or_list")]
+    pub tags: Texts,
+}
+
+/// What is kept of bodies.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Capture {
+    /// Bytes of each body kept for the event, at most 16MiB. Traffic is never cut.
+    #[schemars(example = &"64KiB")]
+    pub max_body: At<Size>,
+}
+
+/// One source of the actor's identity.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub(super) struct Actor {
+    /// A JSON Web Token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<At<Jwt>>,
+    /// Headers set by a proxy that is trusted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<At<Header>>,
+    /// The client's certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtls: Option<At<Empty>>,
+    /// The user name of HTTP Basic authentication.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic: Option<At<Empty>>,
+    /// An API key, recorded as a keyed fingerprint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<At<ApiKey>>,
+}
+
+/// Takes no keys: `{}`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Empty {}
+
+/// A JSON Web Token: verified where a JWKS is given, otherwise marked as unverified.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Jwt {
+    /// The request header with the token; `Bearer` before it is fine.
+    #[schemars(example = &"Authorization")]
+    pub header: At<String>,
+    /// The issuer's public keys (a JWKS document); relative to this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"keys.json")]
+    pub jwks_file: Option<At<String>>,
+    /// The `iss` a token must have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"https://login.example.com/")]
+    pub issuer: Option<At<String>>,
+    /// The `aud` of which a token must have one.
+    #[schemars(schema_with = "text_or_list")]
+    pub audience: Texts,
+    /// Accepted algorithms; empty: those that fit the keys.
+    pub algorithms: Vec<At<Algorithm>>,
+    /// Clock skew that is allowed.
+    #[schemars(example = &"30s")]
+    pub leeway: At<Span>,
+    pub claims: Claims,
+}
+
+/// Signature algorithms of RFC 7518 and 8037. There is no `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(clippy::upper_case_acronyms)]
+pub(super) enum Algorithm {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+    HS256,
+    HS384,
+    HS512,
+}
+
+/// The claims that hold the actor; nested ones by dots (`realm_access.roles`).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Claims {
+    /// Who it is; unique and lasting.
+    pub id: At<String>,
+    /// A readable name.
+    pub name: At<String>,
+    /// The tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"org_id")]
+    pub tenant: Option<At<String>>,
+    /// A list of roles, or text with spaces between them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"realm_access.roles")]
+    pub roles: Option<At<String>>,
+    /// What kind of actor it is (user, service, …).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"typ")]
+    pub kind: Option<At<String>>,
+}
+
+/// Headers set by a proxy. Believed only from the peers named in `trusted_from`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["id", "trusted_from"]))]
+pub(super) struct Header {
+    /// The header with the actor's id.
+    #[schemars(example = &"X-User-Id")]
+    pub id: At<String>,
+    /// The header with a readable name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"X-User-Name")]
+    pub name: Option<At<String>>,
+    /// The header with the tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"X-Tenant")]
+    pub tenant: Option<At<String>>,
+    /// The header with roles, separated by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"X-Roles")]
+    pub roles: Option<At<String>>,
+    /// Addresses and networks whose word is taken.
+    #[schemars(schema_with = "text_or_list", extend("minItems" = 1, "examples" = [["10.0.0.0/8"]]))]
+    pub trusted_from: Texts,
+}
+
+/// An API key in a header.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ApiKey {
+    /// The header with the key.
+    #[schemars(example = &"X-Api-Key")]
+    pub header: At<String>,
+}
+
+/// Where the client's address is taken from. Without it, the peer is the client.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ClientIp {
+    /// `X-Forwarded-For`, `Forwarded` or `X-Real-IP`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"X-Forwarded-For")]
+    pub header: Option<At<String>>,
+    /// Proxies whose word is taken; the client is the last address that is none of them.
+    #[schemars(schema_with = "text_or_list", extend("examples" = [["10.0.0.0/8"]]))]
+    pub trusted_proxies: Texts,
+}
+
+/// What is masked, besides what always is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Redact {
+    /// More names (of JSON keys, form fields, parameters and headers) whose values are masked.
+    #[schemars(schema_with = "text_or_list", extend("examples" = [["iban"]]))]
+    pub keys: Texts,
+    /// Names that are not masked for their name; values that look like secrets still are.
+    #[schemars(schema_with = "text_or_list", extend("examples" = [["token_type"]]))]
+    pub keep: Texts,
+    /// The key of keyed digests, at least 16 bytes; relative to this file. Without it a random one
+    /// is made in the journal directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"/run/secrets/redact.key")]
+    pub pseudonym_key_file: Option<At<String>>,
+}
+
+/// The queue on disk between traffic and Kafka.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Journal {
+    /// Its directory, which must outlive the process.
+    #[schemars(example = &"/var/lib/sidelog")]
+    pub dir: At<String>,
+    /// Bytes it may take on disk, at least 4MiB.
+    #[schemars(example = &"256MiB")]
+    pub max_bytes: At<Size>,
+    /// What happens when it is full.
+    #[schemars(example = &"refuse")]
+    pub on_full: At<OnFull>,
+    /// Audited calls in flight at once.
+    #[schemars(range(min = 1, max = 1_048_576), example = 4096)]
+    pub max_open_calls: At<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OnFull {
+    /// Traffic goes on; the loss is counted and recorded.
+    #[default]
+    Drop,
+    /// Calls that would be audited get 503.
+    Refuse,
+}
+
+/// The brokers that events are shipped to.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["brokers"]))]
+pub(super) struct Kafka {
+    /// `host:port` of some brokers; they tell the others.
+    #[schemars(schema_with = "text_or_list", extend("minItems" = 1, "examples" = [["kafka:9092"]]))]
+    pub brokers: Texts,
+    /// The topic of events.
+    #[schemars(example = &"audit.events")]
+    pub topic: At<String>,
+    /// More librdkafka properties. Passwords only by variable.
+    #[schemars(example = serde_json::json!({"security.protocol": "ssl"}))]
+    pub properties: BTreeMap<String, At<Scalar>>,
+}
+
+/// Where the consumer stores events.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ClickHouse {
+    /// Its HTTP interface.
+    #[schemars(example = &"http://clickhouse:8123")]
+    pub url: At<String>,
+    /// The database with the table `events`.
+    #[schemars(example = &"audit")]
+    pub database: At<String>,
+    /// The user who inserts.
+    #[schemars(example = &"writer")]
+    pub user: At<String>,
+    /// A file with the user's password; relative to this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"/run/secrets/clickhouse")]
+    pub password_file: Option<At<String>>,
+    /// Its cluster: tables are then replicated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"main")]
+    pub cluster: Option<At<String>>,
+}
+
+/// Addresses for operators.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Admin {
+    /// For probes and metrics: `/healthz`, `/readyz`, `/metrics`.
+    #[schemars(example = &"0.0.0.0:15090")]
+    pub listen: At<String>,
+    /// For this host only: `/config`, `/tap`, `/drain`, `/explain`.
+    #[schemars(example = &"127.0.0.1:15091")]
+    pub local: At<String>,
+}
+
+/// Bounds of the byte relay.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Relay {
+    /// Bytes of a request or response head, 1KiB to 256KiB.
+    #[schemars(example = &"64KiB")]
+    pub max_head: At<Size>,
+    /// Fields of a head.
+    #[schemars(range(min = 1, max = 4096), example = 1000)]
+    pub max_fields: At<u32>,
+    /// How long a client may take to send a head once it began.
+    #[schemars(example = &"60s")]
+    pub head_timeout: At<Span>,
+    /// How long calls in flight may go on after SIGTERM.
+    #[schemars(example = &"25s")]
+    pub drain_timeout: At<Span>,
+    /// Connections at once; 0: as many as the process may have files.
+    #[schemars(range(max = 10_000_000), example = 0)]
+    pub max_connections: At<u32>,
+    /// `Upgrade` protocols that may become a tunnel.
+    #[schemars(schema_with = "text_or_list", extend("examples" = [["websocket"]]))]
+    pub upgrades: Texts,
+    /// Worker threads; 0: one per core.
+    #[schemars(range(max = 1024), example = 0)]
+    pub threads: At<u32>,
+}
+
+/// Everything in one process: only `sidelog-standalone` reads this.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Standalone {
+    /// The directory of the embedded ClickHouse.
+    #[schemars(example = &"./sidelog-data")]
+    pub data: At<String>,
+    /// The port of its HTTP interface; 0: any free one.
+    #[schemars(example = 18123)]
+    pub http_port: At<u16>,
+}
+
+fn text(s: &str) -> At<String> {
+    At::unset(s)
+}
+
+impl Default for File {
+    fn default() -> Self {
+        File {
+            version: At::unset(1u32),
+            service: text(""),
+            listen: text("0.0.0.0:15080"),
+            upstream: text(""),
+            openapi: Vec::new(),
+            base_path: vec![text("auto")],
+            audit: Audit::default(),
+            capture: Capture::default(),
+            actor: Vec::new(),
+            client_ip: ClientIp::default(),
+            redact: Redact::default(),
+            journal: Journal::default(),
+            kafka: None,
+            clickhouse: ClickHouse::default(),
+            admin: Admin::default(),
+            relay: Relay::default(),
+            standalone: Standalone::default(),
+        }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Audit {
+            ignore: Vec::new(),
+            include_reads: Vec::new(),
+            rules: Vec::new(),
+            unmatched: At::unset(Level::Request),
+            level: At::unset(Level::Request),
+            delivery: At::unset(Delivery::Written),
+        }
+    }
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Capture { max_body: At::unset(Size("64KiB".into())) }
+    }
+}
+
+impl Default for Jwt {
+    fn default() -> Self {
+        Jwt {
+            header: text("Authorization"),
+            jwks_file: None,
+            issuer: None,
+            audience: Vec::new(),
+            algorithms: Vec::new(),
+            leeway: At::unset(Span("30s".into())),
+            claims: Claims::default(),
+        }
+    }
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        Claims { id: text("sub"), name: text("name"), tenant: None, roles: None, kind: None }
+    }
+}
+
+impl Default for ApiKey {
+    fn default() -> Self {
+        ApiKey { header: text("X-Api-Key") }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Journal {
+            dir: text("/var/lib/sidelog"),
+            max_bytes: At::unset(Size("256MiB".into())),
+            on_full: At::unset(OnFull::Drop),
+            max_open_calls: At::unset(4096u32),
+        }
+    }
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Kafka { brokers: Vec::new(), topic: text("audit.events"), properties: BTreeMap::new() }
+    }
+}
+
+impl Default for ClickHouse {
+    fn default() -> Self {
+        ClickHouse {
+            url: text("http://127.0.0.1:8123"),
+            database: text("audit"),
+            user: text("default"),
+            password_file: None,
+            cluster: None,
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Admin { listen: text("0.0.0.0:15090"), local: text("127.0.0.1:15091") }
+    }
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        Relay {
+            max_head: At::unset(Size("64KiB".into())),
+            max_fields: At::unset(1000u32),
+            head_timeout: At::unset(Span("60s".into())),
+            drain_timeout: At::unset(Span("25s".into())),
+            max_connections: At::unset(0u32),
+            upgrades: vec![text("websocket")],
+            threads: At::unset(0u32),
+        }
+    }
+}
+
+impl Default for Standalone {
+    fn default() -> Self {
+        Standalone { data: text("./sidelog-data"), http_port: At::unset(18123u16) }
+    }
+}
+
+/// Text that may be typed as something else in YAML, kept as it is spelled.
+macro_rules! spelled {
+    ($(#[$doc:meta])* $name:ident, $schema:tt) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub(super) struct $name(pub String);
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+            fn inline_schema() -> bool {
+                true
+            }
+        }
+    };
+}
+
+spelled! {
+    /// Bytes: `4096`, `64KiB`.
+    Size, { "type": ["string", "integer"], "pattern": "^[0-9]+ ?([KMGT]i?B|[KMG]i|B)?$", "minimum": 0 }
+}
+spelled! {
+    /// A duration: `500ms`, `30s`, `2m`, `1h`.
+    Span, { "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h)$" }
+}
+spelled! {
+    /// A property's value.
+    Scalar, { "type": ["string", "number", "boolean"] }
+}
+
+fn text_or_list(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
+}
+
+fn base_path(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [
+        { "enum": ["auto", "none"] },
+        { "type": "array", "items": { "type": "string", "pattern": "^/" }, "minItems": 1 },
+    ] })
+}
+
+fn one_alone<S: Serializer>(list: &Texts, s: S) -> Result<S::Ok, S::Error> {
+    match list.as_slice() {
+        [one] => one.serialize(s),
+        many => many.serialize(s),
+    }
+}

@@ -1,0 +1,122 @@
+//! Every metric of the sidecar, by name. Nothing else names a metric.
+//!
+//! Label values come from closed sets only (`&'static str`), so cardinality is bounded by the code.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Why something was refused, lost or failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    pub reason: &'static str,
+}
+
+/// The media type of `/metrics`.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $name:literal),+ $(,)?) => {
+        /// Counters and gauges, shared by all threads. A field's comment is its help text.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $($(#[doc = $help])+ pub $field: $kind,)+
+        }
+        impl Metrics {
+            fn registry(&self) -> Registry {
+                let mut registry = Registry::default();
+                $(registry.register($name, concat!($($help),+).trim(), self.$field.clone());)+
+                registry
+            }
+            /// Every metric's name as scraped, for the reference documentation and its test.
+            pub const NAMES: &'static [(&'static str, &'static str)] = &[$(($name, concat!($($help),+))),+];
+        }
+    };
+}
+
+metrics! {
+    /// Client connections accepted.
+    connections: Counter = "sidelog_connections",
+    /// Client connections open now.
+    connections_open: Gauge = "sidelog_connections_open",
+    /// Requests relayed or refused.
+    requests: Counter = "sidelog_requests",
+    /// Requests refused, by reason; nothing of them reached the service, or not to the end.
+    refused: Family<Reason, Counter> = "sidelog_refused",
+    /// Connections to the service that failed.
+    upstream_connect_failures: Counter = "sidelog_upstream_connect_failures",
+    /// Audit events written to the journal.
+    events: Counter = "sidelog_events",
+    /// Events of calls that matched no operation.
+    unmatched: Counter = "sidelog_unmatched_events",
+    /// Events of calls that fit several operations equally.
+    ambiguous: Counter = "sidelog_ambiguous_events",
+    /// Events recovered for calls during which the sidecar died.
+    orphaned: Counter = "sidelog_orphaned_events",
+    /// Events that could not be kept, by reason; each is named by a later loss record.
+    lost: Family<Reason, Counter> = "sidelog_lost_events",
+    /// Calls forwarded without an intent on disk because the open-call table was full.
+    intents_skipped: Counter = "sidelog_intents_skipped",
+    /// Bodies longer than capture.max_body.
+    bodies_truncated: Counter = "sidelog_truncated_bodies",
+    /// Values masked before storage.
+    redactions: Counter = "sidelog_redactions",
+    /// Audited calls open now.
+    open_calls: Gauge = "sidelog_open_calls",
+    /// Bytes the journal uses on disk.
+    journal_bytes: Gauge = "sidelog_journal_bytes",
+    /// Records in the journal not yet delivered.
+    journal_pending: Gauge = "sidelog_journal_pending_records",
+    /// Journal syncs to disk that failed.
+    journal_sync_failures: Gauge = "sidelog_journal_sync_failures",
+    /// Damaged regions found in the journal.
+    journal_corrupt: Gauge = "sidelog_journal_corrupt_regions",
+    /// Records acknowledged by Kafka.
+    shipped: Counter = "sidelog_shipped_records",
+    /// Deliveries to Kafka that failed and are tried again, by reason.
+    ship_failures: Family<Reason, Counter> = "sidelog_ship_failures",
+    /// Records shipped without their bodies because the broker refused their size.
+    slimmed: Counter = "sidelog_slimmed_records",
+}
+
+impl Metrics {
+    /// The text of `/metrics`.
+    pub fn encode(&self) -> String {
+        let mut text = String::with_capacity(8 << 10);
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry());
+        text
+    }
+
+    pub fn refuse(&self, reason: &'static str) {
+        self.refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    pub fn lose(&self, reason: &'static str) {
+        self.lost.get_or_create(&Reason { reason }).inc();
+    }
+
+    pub fn ship_failure(&self, reason: &'static str) {
+        self.ship_failures.get_or_create(&Reason { reason }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_encoded_under_their_names() {
+        let metrics = Metrics::default();
+        metrics.refuse("bare_lf");
+        metrics.events.inc();
+        let text = metrics.encode();
+        assert!(text.contains("sidelog_refused_total{reason=\"bare_lf\"} 1"), "{text}");
+        assert!(text.contains("sidelog_events_total 1"), "{text}");
+        for (name, _) in Metrics::NAMES {
+            assert!(text.contains(name), "{name}");
+        }
+    }
+}

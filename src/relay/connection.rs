@@ -1,0 +1,589 @@
+//! One client connection and its upstream connection: a state machine polled in both directions.
+
+use super::buffer::{Buffer, Fill, LARGE};
+use super::framing::Framer;
+use super::parse::{self, HeadLimits, HeadScanner, Refusal, RequestFraming};
+use super::{BodyEnd, Call, End, Observer};
+use crate::head::{Head, HeadIndex};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A byte stream that can be closed by RST.
+pub trait Wire: AsyncRead + AsyncWrite + Unpin {
+    /// Makes the coming close abortive, to pass a peer's RST on.
+    fn reset_on_close(&self);
+}
+
+impl Wire for TcpStream {
+    fn reset_on_close(&self) {
+        // Best effort: without it the other side sees FIN instead of RST.
+        let _ = self.set_zero_linger();
+    }
+}
+
+/// What every connection of a listener shares.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub limits: HeadLimits,
+    pub head_timeout: Duration,
+    /// `Upgrade` protocols that may become a tunnel, lower case.
+    pub upgrades: Vec<String>,
+}
+
+/// Response heads are the service's own; this bound only keeps memory finite.
+const MAX_RESPONSE_HEAD: usize = 1 << 20;
+const INCOMPLETE: Refusal = Refusal { status: 400, reason: "head_incomplete" };
+/// How long a client may go on sending after our FIN before its bytes are cut off by RST.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// One direction. The first `ready` bytes of `buffer` have been read along and may be written.
+#[derive(Debug)]
+struct Lane {
+    buffer: Buffer,
+    ready: usize,
+    framer: Framer,
+    /// The sender has closed its side.
+    eof: bool,
+    /// The receiver takes no more; what comes is dropped.
+    dead: bool,
+    /// Our FIN has been sent.
+    fin: bool,
+}
+
+impl Lane {
+    fn new() -> Self {
+        Lane { buffer: Buffer::default(), ready: 0, framer: Framer::Done, eof: false, dead: false, fin: false }
+    }
+
+    fn flushed(&self) -> bool {
+        self.ready == 0
+    }
+
+    /// Writes what is ready. True when all is gone.
+    fn poll_flush<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> bool {
+        if self.ready == 0 {
+            return true;
+        }
+        while self.ready > 0 {
+            if self.dead {
+                self.buffer.consume(self.ready);
+                self.ready = 0;
+                break;
+            }
+            let ready = self.buffer.bytes().get(..self.ready).unwrap_or_default();
+            match Pin::new(&mut *to).poll_write(cx, ready) {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    self.buffer.consume(n);
+                    self.ready -= n;
+                }
+                Poll::Ready(_) => self.dead = true,
+                Poll::Pending => return false,
+            }
+        }
+        if Pin::new(to).poll_flush(cx).is_pending() {
+            return false;
+        }
+        self.buffer.release();
+        true
+    }
+
+    fn poll_fin<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) {
+        if !self.fin && !self.dead {
+            self.fin = Pin::new(to).poll_shutdown(cx).is_ready();
+        }
+    }
+}
+
+/// Why an exchange is over.
+enum Over {
+    /// Both messages are complete; the connection may carry the next call.
+    Next,
+    /// Properly over; close.
+    Close,
+    /// A peer broke off; break off towards the other.
+    Reset(&'static str),
+    /// The request turned out to be malformed after its head.
+    BadRequest(&'static str),
+    /// The service's answer cannot be passed on.
+    BadResponse(&'static str),
+}
+
+enum Idle {
+    Bytes,
+    ClientClosed,
+    UpstreamClosed,
+}
+
+pub struct Connection<C, O: Observer> {
+    client: C,
+    upstream: Option<TcpStream>,
+    up: Lane,
+    down: Lane,
+    observer: O,
+    call: Option<O::Call>,
+    asked: RequestFraming,
+    request_index: HeadIndex,
+    response_index: HeadIndex,
+    response_scanner: HeadScanner,
+    /// The final response head has been read.
+    answered: bool,
+    /// Length and coding of the response contradict; nothing may follow it.
+    then_close: bool,
+}
+
+impl<C: std::fmt::Debug, O: Observer> std::fmt::Debug for Connection<C, O> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("up", &self.up).field("down", &self.down).finish_non_exhaustive()
+    }
+}
+
+impl<C: Wire, O: Observer> Connection<C, O> {
+    pub fn new(client: C, observer: O) -> Self {
+        Connection {
+            client,
+            upstream: None,
+            up: Lane::new(),
+            down: Lane::new(),
+            observer,
+            call: None,
+            asked: RequestFraming { body: Framer::Done, head_method: false, upgrade: None },
+            request_index: HeadIndex::default(),
+            response_index: HeadIndex::default(),
+            response_scanner: HeadScanner::default(),
+            answered: false,
+            then_close: false,
+        }
+    }
+
+    /// Carries calls until a side closes, a request is refused, or `drain` resolves while no call is
+    /// under way.
+    pub async fn run(mut self, upstream: SocketAddr, settings: &Settings, drain: impl Future<Output = ()>) {
+        let mut drain = std::pin::pin!(drain);
+        loop {
+            let len = match self.next_head(settings, drain.as_mut()).await {
+                Ok(Some(len)) => len,
+                Ok(None) => return,
+                Err(refusal) => return self.refuse(refusal).await,
+            };
+            if let Err(refusal) = self.begin(len, settings) {
+                return self.refuse(refusal).await;
+            }
+            if self.upstream.is_none() && !self.connect(upstream).await {
+                self.end_call(Some("upstream_connect"), Some(502));
+                return self.answer(502).await;
+            }
+            let over = poll_fn(|cx| self.poll_exchange(cx)).await;
+            match over {
+                Over::Next => {}
+                Over::Close => {
+                    self.end_call(None, None);
+                    return self.close().await;
+                }
+                Over::Reset(who) => {
+                    self.end_call(Some(who), None);
+                    return self.reset();
+                }
+                Over::BadRequest(_) | Over::BadResponse(_) => return self.broken(over).await,
+            }
+        }
+    }
+
+    async fn connect(&mut self, upstream: SocketAddr) -> bool {
+        match TcpStream::connect(upstream).await {
+            Ok(stream) => {
+                // Without it small writes may be delayed; the relay works all the same.
+                let _ = stream.set_nodelay(true);
+                self.upstream = Some(stream);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Waits for a whole request head. `None`: the connection is over.
+    async fn next_head(
+        &mut self,
+        settings: &Settings,
+        mut drain: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Option<usize>, Refusal> {
+        let mut scanner = HeadScanner::default();
+        // From the connection's or the head's first byte on, however the bytes trickle in.
+        let mut deadline = None;
+        loop {
+            if !self.up.buffer.is_empty() {
+                if let Some(len) = scanner.scan_request(self.up.buffer.bytes(), settings.limits)? {
+                    return Ok(Some(len));
+                }
+            }
+            if self.up.eof {
+                return if self.up.buffer.is_empty() { Ok(None) } else { Err(INCOMPLETE) };
+            }
+            let bounded = self.upstream.is_none() || !self.up.buffer.is_empty();
+            let fresh = self.up.buffer.is_empty();
+            let idle = poll_fn(|cx| {
+                if fresh && drain.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(Idle::ClientClosed));
+                }
+                self.poll_idle(cx, settings.limits.max_bytes)
+            });
+            // Only where the client alone can hold us: a kept-alive connection obeys the service's time-out.
+            let event = if bounded {
+                let by = *deadline.get_or_insert_with(|| tokio::time::Instant::now() + settings.head_timeout);
+                match tokio::time::timeout_at(by, idle).await {
+                    Ok(event) => event,
+                    Err(_) if self.up.buffer.is_empty() => return Ok(None),
+                    Err(_) => return Err(Refusal { status: 408, reason: "head_timeout" }),
+                }
+            } else {
+                idle.await
+            };
+            match event {
+                Ok(Idle::Bytes) => {}
+                Ok(Idle::ClientClosed) => {
+                    self.up.eof = true;
+                    return if self.up.buffer.is_empty() { Ok(None) } else { Err(INCOMPLETE) };
+                }
+                Ok(Idle::UpstreamClosed) => {
+                    self.pass_on_rest().await;
+                    return Ok(None);
+                }
+                Err(_) => {
+                    self.reset();
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Waits for request bytes, or for either side to close the idle connection.
+    fn poll_idle(&mut self, cx: &mut Context<'_>, bound: usize) -> Poll<io::Result<Idle>> {
+        match self.up.buffer.poll_fill(cx, &mut self.client, false, bound) {
+            Poll::Ready(Ok(Fill::Eof)) => return Poll::Ready(Ok(Idle::ClientClosed)),
+            Poll::Ready(Ok(Fill::Read(_) | Fill::Full)) => return Poll::Ready(Ok(Idle::Bytes)),
+            Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+            Poll::Pending => {}
+        }
+        let Some(upstream) = &mut self.upstream else { return Poll::Pending };
+        match self.down.buffer.poll_fill(cx, upstream, false, LARGE) {
+            Poll::Ready(Ok(_)) => Poll::Ready(Ok(Idle::UpstreamClosed)),
+            Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Opens the call whose head is the first `len` bytes. The part of the body that came with the
+    /// head is read along before anything is forwarded, so that a body malformed from its start
+    /// never reaches the service.
+    fn begin(&mut self, len: usize, settings: &Settings) -> Result<(), Refusal> {
+        let bytes = self.up.buffer.bytes();
+        let (raw, rest) = bytes.split_at(len);
+        self.asked = parse::request(raw, &mut self.request_index, &settings.upgrades)?;
+        let mut call = self.observer.begin(Head { raw, index: &self.request_index }, &self.asked)?;
+        self.up.framer = self.asked.body.clone();
+        let fed = self.up.framer.feed(rest, |b| call.request_body(b));
+        self.call = Some(call);
+        (self.answered, self.then_close) = (false, false);
+        self.down.framer = Framer::Done;
+        self.response_scanner = HeadScanner::default();
+        match fed {
+            Ok(n) => {
+                self.up.ready = len + n;
+                Ok(())
+            }
+            Err(reason) => {
+                self.end_call(Some("request_malformed"), Some(400));
+                Err(Refusal { status: 400, reason })
+            }
+        }
+    }
+
+    /// One call, both directions at once.
+    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
+        let was_tunnel = self.is_tunnel();
+        let step = self.poll_up(cx).and_then(|()| self.poll_down(cx)).and_then(|()| {
+            // What the client sent after its upgrade request has waited for the 101.
+            if self.is_tunnel() && !was_tunnel { self.poll_up(cx) } else { Ok(()) }
+        });
+        match step {
+            Err(over) => Poll::Ready(over),
+            Ok(()) => self.verdict(),
+        }
+    }
+
+    fn is_tunnel(&self) -> bool {
+        self.up.framer == Framer::Tunnel
+    }
+
+    fn verdict(&self) -> Poll<Over> {
+        let (up, down) = (&self.up, &self.down);
+        let sent = up.framer.is_done() && up.flushed();
+        let up_over = sent || up.dead || (up.eof && up.fin);
+        if down.eof {
+            return if down.flushed() && up_over { Poll::Ready(Over::Close) } else { Poll::Pending };
+        }
+        let received = self.answered && down.framer.is_done() && down.flushed();
+        match (received, sent) {
+            // Surplus response bytes are nobody's answer: close rather than guess.
+            (true, true) if self.then_close || !down.buffer.is_empty() => Poll::Ready(Over::Close),
+            (true, true) => Poll::Ready(Over::Next),
+            (true, false) if up.dead || self.then_close => Poll::Ready(Over::Close),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Client to service.
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
+        let Self { up, upstream: Some(upstream), client, call, .. } = self else { return Ok(()) };
+        loop {
+            if !up.poll_flush(cx, upstream) {
+                return Ok(());
+            }
+            if up.eof {
+                // Bytes left over belong to a later call; the FIN goes after them.
+                if up.buffer.is_empty() {
+                    up.poll_fin(cx, upstream);
+                }
+                return Ok(());
+            }
+            // After the request's end reading goes on, into the buffer only, to see the client close.
+            let more = up.framer.expects() > LARGE as u64 / 8;
+            match up.buffer.poll_fill(cx, client, more, LARGE) {
+                Poll::Pending | Poll::Ready(Ok(Fill::Full)) => return Ok(()),
+                Poll::Ready(Err(_)) => return Err(Over::Reset("client_reset")),
+                Poll::Ready(Ok(Fill::Eof)) => up.eof = true,
+                Poll::Ready(Ok(Fill::Read(_))) if up.framer.is_done() => {}
+                Poll::Ready(Ok(Fill::Read(_))) => {
+                    let fed = up.framer.feed(up.buffer.bytes(), |b| {
+                        if let Some(call) = call {
+                            call.request_body(b);
+                        }
+                    });
+                    up.ready = fed.map_err(Over::BadRequest)?;
+                }
+            }
+        }
+    }
+
+    /// Service to client.
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
+        loop {
+            if !self.down.poll_flush(cx, &mut self.client) {
+                return Ok(());
+            }
+            if self.down.dead {
+                return Err(Over::Reset("client_reset"));
+            }
+            if self.down.eof {
+                self.down.poll_fin(cx, &mut self.client);
+                return Ok(());
+            }
+            let received = self.answered && self.down.framer.is_done();
+            if received && self.up.framer.is_done() {
+                return Ok(());
+            }
+            let Some(upstream) = &mut self.upstream else { return Ok(()) };
+            let more = self.answered && self.down.framer.expects() > LARGE as u64 / 8;
+            let bound = if self.answered { LARGE } else { MAX_RESPONSE_HEAD };
+            match self.down.buffer.poll_fill(cx, upstream, more, bound) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(Fill::Full)) if received => return Ok(()),
+                Poll::Ready(Ok(Fill::Full)) => return Err(Over::BadResponse("head_too_large")),
+                Poll::Ready(Ok(Fill::Eof)) => self.upstream_closed(),
+                // The answer is complete: a reset after it need not take it from the client.
+                Poll::Ready(Err(_)) if received => self.upstream_closed(),
+                Poll::Ready(Err(_)) => return Err(Over::Reset("upstream_reset")),
+                Poll::Ready(Ok(Fill::Read(_))) => self.read_response()?,
+            }
+        }
+    }
+
+    fn upstream_closed(&mut self) {
+        self.down.eof = true;
+        if !self.answered {
+            self.down.ready = self.down.buffer.len();
+            self.end_call(Some("upstream_closed"), None);
+        } else if !self.down.framer.may_close() {
+            self.end_call(Some("upstream_closed"), None);
+        } else if !self.is_tunnel() {
+            self.end_call(None, None);
+        }
+    }
+
+    /// Reads along what has arrived from the service.
+    fn read_response(&mut self) -> Result<(), Over> {
+        while !self.answered {
+            let fresh = self.down.buffer.bytes().get(self.down.ready..).unwrap_or_default();
+            let Some(len) = self.response_scanner.scan_response(fresh) else { return Ok(()) };
+            let raw = fresh.get(..len).unwrap_or_default();
+            self.response_scanner = HeadScanner::default();
+            let framing =
+                parse::response(raw, &mut self.response_index, &self.asked).map_err(Over::BadResponse)?;
+            if framing.status == 101 && !self.asked.may_switch_to(parse::switched_to(raw, &self.response_index)) {
+                return Err(Over::BadResponse("unasked_upgrade"));
+            }
+            self.down.ready += len;
+            if framing.status < 200 && framing.status != 101 {
+                if self.down.ready == self.down.buffer.len() {
+                    return Ok(());
+                }
+                continue;
+            }
+            self.answered = true;
+            self.then_close = framing.then_close;
+            self.down.framer = framing.body;
+            let end = self.down.ready;
+            let raw = self.down.buffer.bytes().get(end - len..end).unwrap_or_default();
+            if let Some(call) = &mut self.call {
+                call.response_head(Head { raw, index: &self.response_index });
+            }
+            if framing.status == 101 {
+                self.open_tunnel();
+            }
+        }
+        let Self { down, call, .. } = self;
+        if !down.framer.is_done() {
+            let fresh = down.buffer.bytes().get(down.ready..).unwrap_or_default();
+            let fed = down.framer.feed(fresh, |b| {
+                if let Some(call) = call {
+                    call.response_body(b);
+                }
+            });
+            down.ready += fed.map_err(Over::BadResponse)?;
+        }
+        if self.down.framer.is_done() {
+            self.end_call(None, None);
+        }
+        Ok(())
+    }
+
+    fn open_tunnel(&mut self) {
+        let Self { up, call, .. } = self;
+        up.framer = Framer::Tunnel;
+        up.ready = up.buffer.len();
+        if let Some(call) = call {
+            call.tunnel();
+            call.request_body(up.buffer.bytes());
+        }
+    }
+
+    fn end_call(&mut self, error: Option<&'static str>, own_status: Option<u16>) {
+        let Some(mut call) = self.call.take() else { return };
+        let (up, down) = (&self.up, &self.down);
+        let request = match &up.framer {
+            Framer::Done | Framer::Tunnel => BodyEnd::Complete,
+            _ if up.eof || up.dead || error.is_some() => BodyEnd::Aborted,
+            _ => BodyEnd::Open,
+        };
+        let closed = down.eof && down.framer.may_close() || (up.framer == Framer::Tunnel && error.is_none());
+        let response = match self.answered && (down.framer.is_done() || closed) {
+            true => BodyEnd::Complete,
+            false => BodyEnd::Aborted,
+        };
+        call.end(End { request, response, error, own_status });
+    }
+
+    /// The exchange broke on something malformed: answer if the client has had no answer yet.
+    async fn broken(&mut self, over: Over) {
+        let (status, error) = match over {
+            Over::BadRequest(_) => (400, "request_malformed"),
+            _ => (502, "upstream_malformed"),
+        };
+        if let Over::BadResponse(why) = over {
+            tracing::debug!(why, "the service's answer cannot be passed on");
+        }
+        let own_status = (!self.answered).then_some(status);
+        self.end_call(Some(error), own_status);
+        if let Over::BadRequest(reason) = over {
+            self.observer.refused(Refusal { status, reason }, &[]);
+        }
+        if let Some(upstream) = self.upstream.take() {
+            // An incomplete message must not look like a complete one.
+            upstream.reset_on_close();
+        }
+        match own_status {
+            Some(status) => self.answer(status).await,
+            None => self.reset(),
+        }
+    }
+
+    async fn refuse(&mut self, refusal: Refusal) {
+        self.observer.refused(refusal, self.up.buffer.bytes());
+        if refusal.reason != "head_timeout" || !self.up.buffer.is_empty() {
+            self.answer(refusal.status).await;
+        }
+    }
+
+    /// An answer of our own, then the end of the connection.
+    async fn answer(&mut self, status: u16) {
+        let interim = self.down.buffer.bytes().get(..self.down.ready).unwrap_or_default();
+        let head = format!(
+            "HTTP/1.1 {status} {}\r\nContent-Length: 0\r\nConnection: close\r\nVia: 1.1 sidelog\r\n\r\n",
+            reason_phrase(status)
+        );
+        let bytes = [interim, head.as_bytes()].concat();
+        let client = &mut self.client;
+        let written = tokio::time::timeout(LINGER, async {
+            client.write_all(&bytes).await?;
+            client.flush().await
+        });
+        if matches!(written.await, Ok(Ok(()))) {
+            self.close().await;
+        }
+    }
+
+    /// Passes on what an idle service said before it closed.
+    async fn pass_on_rest(&mut self) {
+        let bytes = self.down.buffer.bytes();
+        let client = &mut self.client;
+        // The client may be gone as well; then nobody misses these bytes.
+        let _ = tokio::time::timeout(LINGER, async {
+            client.write_all(bytes).await?;
+            client.shutdown().await
+        })
+        .await;
+    }
+
+    /// FIN, then what the client still sends is discarded for a moment, so that no RST overtakes the
+    /// answer.
+    async fn close(&mut self) {
+        self.upstream = None;
+        if self.client.shutdown().await.is_err() || self.up.eof {
+            return;
+        }
+        let client = &mut self.client;
+        let mut sink = [0; 1024];
+        let _ = tokio::time::timeout(LINGER, async {
+            while matches!(client.read(&mut sink).await, Ok(n) if n > 0) {}
+        })
+        .await;
+    }
+
+    /// Both connections end by RST when they are dropped.
+    fn reset(&mut self) {
+        self.client.reset_on_close();
+        if let Some(upstream) = &self.upstream {
+            upstream.reset_on_close();
+        }
+    }
+}
+
+fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        414 => "URI Too Long",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    }
+}
