@@ -1,1 +1,54 @@
+//! What the end-to-end tests stand on: real services, the project's own binaries, and ways to ask
+//! both what they know.
+//!
+//! Promises: every process started here dies with the test, however the test ends; every port is
+//! chosen by the operating system; every file lies in a temporary directory of the test's own; when
+//! a test fails, the last lines of each process it started are printed.
+//!
+//! Refuses: to fetch or build anything (`make test` does), and to know what is inside Sidelog: it
+//! talks to the binaries as a user does, by files, HTTP and SQL.
+//!
+//! | here | what |
+//! |---|---|
+//! | [`Kafka`] [`Bao`] [`Kinto`] | unmodified services, installed by `scripts/deps.sh` |
+//! | [`Engine`] [`Sidecar`] [`Consumer`] [`Standalone`] | the project's binaries |
+//! | [`Chain`] | all of them in a row: OpenBao, sidecar, Kafka, consumer, ClickHouse |
+//! | [`load`] | many mixed calls to OpenBao by many clients |
+//! | [`Canary`] | a secret, and whether a trace of it is to be found in files or text |
 
+mod bao;
+mod canary;
+mod chain;
+mod kafka;
+mod kinto;
+pub mod load;
+mod own;
+mod port;
+mod process;
+mod sql;
+mod wait;
+
+pub use bao::{AuditedCall, Bao};
+pub use canary::Canary;
+pub use chain::Chain;
+pub use kafka::Kafka;
+pub use kinto::Kinto;
+pub use own::{Consumer, Engine, Sidecar, Standalone};
+pub use port::Port;
+pub use process::{Process, descendants, is_alive};
+pub use sql::Sql;
+pub use wait::{wait_for, wait_until};
+
+use std::path::PathBuf;
+
+/// Where `scripts/deps.sh` put `item`.
+fn deps(item: &str) -> PathBuf {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.deps")).join(item);
+    assert!(path.exists(), "{item} is not installed: run `make test`, or scripts/deps.sh {item}");
+    path
+}
+
+/// A new temporary directory.
+fn temp_dir(prefix: &str) -> tempfile::TempDir {
+    tempfile::Builder::new().prefix(&format!("sidelog-{prefix}-")).tempdir().unwrap()
+}

