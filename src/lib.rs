@@ -1,6 +1,7 @@
 //! Sidelog's sidecar: relays HTTP bytes unchanged and records who did what.
 
 pub mod config;
+pub mod extract;
 pub mod head;
 pub mod policy;
 pub mod pseudonym;
