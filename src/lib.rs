@@ -3,3 +3,4 @@
 pub mod config;
 pub mod head;
 pub mod pseudonym;
+pub mod redact;
