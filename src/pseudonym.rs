@@ -107,8 +107,6 @@ mod tests {
         let mut d = Pseudonyms::new(b"Jefe").digester();
         d.update(b"what do ya want ");
         d.update(b"for nothing?");
-        assert!(
-            d.finish().ends_with(":5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")
-        );
+        assert!(d.finish().ends_with(":5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"));
     }
 }
