@@ -2,4 +2,6 @@
 
 pub mod config;
 pub mod head;
+pub mod openapi;
 pub mod pseudonym;
+pub mod spec_match;
