@@ -1,1 +1,3 @@
+//! Everything in one process: sidecar, journal, consumer and an embedded ClickHouse.
 
+pub mod engine;

@@ -1,0 +1,453 @@
+//! JSON, read as it stands: order, duplicates, white space and the text of numbers stay as sent.
+//!
+//! A strict reader of RFC 8259 over the text, not a tree: it names the spans to mask. It accepts
+//! what serde_json accepts (a property test holds them together), numbers of any size, and nothing
+//! else; lone surrogates are refused. Bounded: [`MAX_DEPTH`] levels; time linear but for sorting
+//! the names of an object to find duplicates.
+//!
+//! Masked by name is the value under a name that means a secret, whatever its type. A name may
+//! also stand beside its value: `{"name": "password", "value": …}`, a JSON Patch's
+//! `{"path": "/password", "value": …}`, a pair `["password", …]`.
+
+use super::cards;
+use super::tally::{Edits, MASK, Rule, Tally};
+use super::text::Pass;
+use super::values::VALUES;
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Levels of objects and arrays, as in serde_json.
+pub(super) const MAX_DEPTH: usize = 127;
+
+/// Longest first element of a pair taken for a name, bytes.
+const MAX_PAIR_NAME: usize = 64;
+
+/// Not JSON, or deeper than we read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Broken;
+
+/// Whether a text may be a JSON object, array or string.
+pub(super) fn begins(text: &str) -> bool {
+    matches!(
+        text.trim_start_matches([' ', '\t', '\r', '\n', '\u{feff}']).as_bytes().first(),
+        Some(b'{' | b'[' | b'"')
+    )
+}
+
+/// Whether a text that is not JSON was meant to be: `{"`, `[{`, `["`, `[[`, `[1` …
+pub(super) fn cut(text: &str) -> bool {
+    let mut bytes = text.trim_start_matches('\u{feff}').bytes().filter(|b| !b.is_ascii_whitespace());
+    match (bytes.next(), bytes.next()) {
+        (Some(b'{'), second) => matches!(second, Some(b'"' | b'}') | None),
+        (Some(b'['), second) => matches!(second, Some(b'{' | b'[' | b'"')),
+        _ => false,
+    }
+}
+
+/// One value and nothing after it.
+#[cfg(test)]
+pub(super) fn document(pass: &mut Pass<'_>, text: &str) -> Result<Edits, Broken> {
+    let mut reader = Reader::new(pass, text);
+    reader.space();
+    reader.value(false)?;
+    reader.space();
+    if reader.at == text.len() { Ok(reader.edits) } else { Err(Broken) }
+}
+
+/// One value or several, one after the other (NDJSON, RFC 7464 sequences).
+pub(super) fn stream(pass: &mut Pass<'_>, text: &str) -> Result<Edits, Broken> {
+    let outer = pass.quiet;
+    pass.quiet = !VALUES.possible(text.as_bytes()) && !cards::possible(text.as_bytes());
+    let edits = sequence(pass, text);
+    pass.quiet = outer;
+    edits
+}
+
+fn sequence(pass: &mut Pass<'_>, text: &str) -> Result<Edits, Broken> {
+    let mut reader = Reader::new(pass, text);
+    if text.starts_with('\u{feff}') {
+        reader.at = '\u{feff}'.len_utf8();
+    }
+    reader.gap();
+    loop {
+        reader.value(false)?;
+        reader.gap();
+        if reader.at == text.len() {
+            return Ok(reader.edits);
+        }
+    }
+}
+
+/// What was read, where that matters to the container.
+enum Value {
+    Text(Quoted),
+    Null,
+    Other,
+}
+
+/// A string: its span without the quotes.
+#[derive(Clone)]
+struct Quoted {
+    span: Range<usize>,
+    escaped: bool,
+}
+
+struct Seen {
+    hash: u64,
+    name: Quoted,
+}
+
+struct Reader<'t, 'p, 'r> {
+    text: &'t str,
+    bytes: &'t [u8],
+    at: usize,
+    depth: usize,
+    pass: &'p mut Pass<'r>,
+    edits: Edits,
+    /// Names of the objects that are open.
+    seen: Vec<Seen>,
+}
+
+impl<'t, 'p, 'r> Reader<'t, 'p, 'r> {
+    fn new(pass: &'p mut Pass<'r>, text: &'t str) -> Self {
+        Reader {
+            text,
+            bytes: text.as_bytes(),
+            at: 0,
+            depth: 0,
+            pass,
+            edits: Edits::default(),
+            seen: Vec::new(),
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+            self.at += 1;
+        }
+    }
+
+    /// Between values of a sequence; 0x1E is RFC 7464's separator.
+    fn gap(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n' | 0x1E)) {
+            self.at += 1;
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Broken> {
+        if self.peek() != Some(byte) {
+            return Err(Broken);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// One value. `hidden`: it will be masked whole, so it is only checked.
+    fn value(&mut self, hidden: bool) -> Result<Value, Broken> {
+        match self.peek().ok_or(Broken)? {
+            b'{' => self.object(hidden),
+            b'[' => self.array(hidden),
+            b'"' => {
+                let quoted = self.quoted()?;
+                if !hidden {
+                    self.mask_in(&quoted);
+                }
+                Ok(Value::Text(quoted))
+            }
+            b't' => self.word(b"true"),
+            b'f' => self.word(b"false"),
+            b'n' => self.word(b"null").map(|_| Value::Null),
+            _ => self.number(hidden),
+        }
+    }
+
+    fn word(&mut self, word: &[u8]) -> Result<Value, Broken> {
+        if self.bytes.get(self.at..self.at + word.len()) != Some(word) {
+            return Err(Broken);
+        }
+        self.at += word.len();
+        Ok(Value::Other)
+    }
+
+    fn enter(&mut self) -> Result<(), Broken> {
+        self.at += 1;
+        self.depth += 1;
+        if self.depth > MAX_DEPTH { Err(Broken) } else { Ok(()) }
+    }
+
+    fn leave(&mut self) -> Result<Value, Broken> {
+        self.at += 1;
+        self.depth -= 1;
+        Ok(Value::Other)
+    }
+
+    fn object(&mut self, hidden: bool) -> Result<Value, Broken> {
+        self.enter()?;
+        let mine = self.seen.len();
+        let mut beside = Beside::default();
+        self.space();
+        if self.peek() == Some(b'}') {
+            return self.leave();
+        }
+        loop {
+            self.member(hidden, &mut beside)?;
+            self.space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => break,
+                _ => return Err(Broken),
+            }
+            self.space();
+        }
+        if let Some(rule) = beside.rule {
+            for span in beside.values {
+                self.edits.replace(span, quoted_mask(), Tally::one(rule));
+            }
+        }
+        self.duplicates(mine);
+        self.leave()
+    }
+
+    fn member(&mut self, hidden: bool, beside: &mut Beside<'r>) -> Result<(), Broken> {
+        let name = self.quoted()?;
+        self.space();
+        self.expect(b':')?;
+        self.space();
+        let start = self.at;
+        if hidden {
+            return self.value(true).map(|_| ());
+        }
+        let text = decode(self.text, &name);
+        let rule = self.pass.name(&text);
+        let role = role(self.pass.squashed());
+        self.seen.push(Seen { hash: hash(text.as_bytes()), name: name.clone() });
+        self.mask_in(&name);
+        let value = self.value(rule.is_some())?;
+        let span = start..self.at;
+        match (rule, role, value) {
+            // Nothing to hide, and worth knowing.
+            (Some(_), _, Value::Null) => {}
+            (Some(rule), ..) => self.edits.replace(span, quoted_mask(), Tally::one(rule)),
+            (None, Role::Name, Value::Text(text)) => {
+                beside.rule = beside.rule.or(self.pass.name(&decode(self.text, &text)));
+            }
+            (None, Role::Value, Value::Text(_) | Value::Other) => beside.values.push(span),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Notes it if two names of the object that ends are the same.
+    fn duplicates(&mut self, mine: usize) {
+        if !self.pass.duplicate_keys
+            && let Some(names) = self.seen.get_mut(mine..)
+        {
+            names.sort_unstable_by_key(|s| s.hash);
+            self.pass.duplicate_keys = names.windows(2).any(|pair| match pair {
+                [a, b] => a.hash == b.hash && decode(self.text, &a.name) == decode(self.text, &b.name),
+                _ => false,
+            });
+        }
+        self.seen.truncate(mine);
+    }
+
+    fn array(&mut self, hidden: bool) -> Result<Value, Broken> {
+        self.enter()?;
+        self.space();
+        if self.peek() == Some(b']') {
+            return self.leave();
+        }
+        let (mut count, mut first, mut second) = (0usize, None, 0..0);
+        loop {
+            let start = self.at;
+            let value = self.value(hidden)?;
+            match (count, value) {
+                (0, Value::Text(text)) if !hidden && text.span.len() <= MAX_PAIR_NAME => {
+                    first = self.pass.name(&decode(self.text, &text));
+                }
+                (1, Value::Text(_) | Value::Other) => second = start..self.at,
+                _ => {}
+            }
+            count += 1;
+            self.space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => break,
+                _ => return Err(Broken),
+            }
+            self.space();
+        }
+        if let (2, Some(rule), false) = (count, first, second.is_empty()) {
+            self.edits.replace(second, quoted_mask(), Tally::one(rule));
+        }
+        self.leave()
+    }
+
+    /// Past a string; on its opening quote.
+    fn quoted(&mut self) -> Result<Quoted, Broken> {
+        self.expect(b'"')?;
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            let rest = self.bytes.get(self.at..).ok_or(Broken)?;
+            let plain = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20)).ok_or(Broken)?;
+            self.at += plain + 1;
+            match rest.get(plain) {
+                Some(b'"') => return Ok(Quoted { span: start..self.at - 1, escaped }),
+                Some(b'\\') => {
+                    escaped = true;
+                    let (_, len) = escape(self.bytes.get(self.at..).unwrap_or_default()).ok_or(Broken)?;
+                    self.at += len;
+                }
+                _ => return Err(Broken),
+            }
+        }
+    }
+
+    /// RFC 8259 §6.
+    fn number(&mut self, hidden: bool) -> Result<Value, Broken> {
+        let start = self.at;
+        let minus = usize::from(self.peek() == Some(b'-'));
+        self.at += minus;
+        let whole = self.at..self.at + self.digits();
+        if whole.is_empty() || (whole.len() > 1 && self.bytes.get(whole.start) == Some(&b'0')) {
+            return Err(Broken);
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            if self.digits() == 0 {
+                return Err(Broken);
+            }
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            if self.digits() == 0 {
+                return Err(Broken);
+            }
+        }
+        if !hidden && whole.len() >= 13 {
+            self.mask_card(whole, start);
+        }
+        Ok(Value::Other)
+    }
+
+    fn digits(&mut self) -> usize {
+        let run =
+            self.bytes.get(self.at..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit()).count();
+        self.at += run;
+        run
+    }
+
+    fn mask_card(&mut self, whole: Range<usize>, start: usize) {
+        let mut found = Edits::default();
+        cards::find(self.text.get(whole).unwrap_or_default(), &mut found);
+        if !found.is_empty() {
+            self.edits.replace(start..self.at, format!("\"{}\"", cards::CARD_MASK), cards::tally());
+        }
+    }
+
+    /// Masks what a name or a string value holds.
+    fn mask_in(&mut self, quoted: &Quoted) {
+        let text = decode(self.text, quoted);
+        let masked = if quoted.escaped { self.pass.string(&text) } else { self.pass.plain_part(&text) };
+        if let Some((text, tally)) = masked {
+            let json = serde_json::to_string(&text).unwrap_or_else(|_| quoted_mask().into_owned());
+            self.edits.replace(quoted.span.start - 1..quoted.span.end + 1, json, tally);
+        }
+    }
+}
+
+fn quoted_mask() -> Cow<'static, str> {
+    const QUOTED: &str = "\"[redacted]\"";
+    debug_assert_eq!(QUOTED.trim_matches('"'), MASK);
+    Cow::Borrowed(QUOTED)
+}
+
+/// A name and its value as neighbours in one object.
+#[derive(Default)]
+struct Beside<'r> {
+    rule: Option<&'r Rule>,
+    values: Vec<Range<usize>>,
+}
+
+/// What a name says about its neighbours: the name of a thing, or the thing.
+#[derive(Clone, Copy)]
+pub(super) enum Role {
+    Name,
+    Value,
+    None,
+}
+
+pub(super) fn role(squashed: &[u8]) -> Role {
+    match squashed {
+        b"name" | b"key" | b"path" | b"field" | b"fieldname" | b"header" | b"param" | b"parameter"
+        | b"variable" | b"attribute" | b"property" | b"k" | b"n" => Role::Name,
+        b"value" | b"values" | b"val" | b"v" | b"content" | b"contents" | b"text" | b"default"
+        | b"newvalue" | b"oldvalue" | b"defaultvalue" | b"stringvalue" | b"rawvalue" | b"example" => {
+            Role::Value
+        }
+        _ => Role::None,
+    }
+}
+
+/// Mixes the bytes of a name; equal hashes are compared, so this need not be strong.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// A string's meaning. It was read before, so its escapes are right.
+fn decode<'t>(text: &'t str, quoted: &Quoted) -> Cow<'t, str> {
+    let raw = text.get(quoted.span.clone()).unwrap_or_default();
+    if !quoted.escaped {
+        return Cow::Borrowed(raw);
+    }
+    let mut out = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some((plain, after)) = rest.split_once('\\') {
+        out.push_str(plain);
+        let Some((c, len)) = escape(after.as_bytes()) else { break };
+        out.push(c);
+        rest = after.get(len..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// The character an escape stands for and its length, without the backslash.
+fn escape(after: &[u8]) -> Option<(char, usize)> {
+    let c = match after.first()? {
+        b'u' => return unicode(after),
+        b'n' => '\n',
+        b't' => '\t',
+        b'r' => '\r',
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        c @ (b'"' | b'\\' | b'/') => *c as char,
+        _ => return None,
+    };
+    Some((c, 1))
+}
+
+/// `uXXXX`, or both halves of a surrogate pair.
+fn unicode(after: &[u8]) -> Option<(char, usize)> {
+    let first = hex4(after.get(1..5)?)?;
+    if !(0xD800..0xE000).contains(&first) {
+        return char::from_u32(first).map(|c| (c, 5));
+    }
+    let second = after.get(5..7).filter(|u| u == b"\\u").and_then(|_| hex4(after.get(7..11)?))?;
+    if first >= 0xDC00 || !(0xDC00..0xE000).contains(&second) {
+        return None;
+    }
+    char::from_u32(0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00)).map(|c| (c, 11))
+}
+
+fn hex4(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |n, d| Some(n << 4 | (*d as char).to_digit(16)?))
+}

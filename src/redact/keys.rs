@@ -1,0 +1,245 @@
+//! Which names mean a secret: JSON keys, form fields, query and path parameters, XML names.
+//!
+//! A name is compared as its letters and digits in lower case ("squashed"), with the word
+//! boundaries remembered: separators, camelCase humps, letter-to-digit changes. So `client_secret`,
+//! `clientSecret`, `CLIENT-SECRET` and `client.secret` are one name, `user[pin]` has the word
+//! `pin`, and `spinning` has not. One pass of one automaton over the squashed name finds every
+//! listed name; where it lies decides whether it counts. Time is linear in the name.
+
+use super::key_list::{ABOUT, DEFAULT, Fit, HOW_MANY, OTHER_WORDS, WHETHER};
+use super::tally::Rule;
+use crate::config::Redact;
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind, automaton::OverlappingState};
+use std::collections::{HashMap, HashSet};
+
+/// A `redact` section that cannot be meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadRedact {
+    #[error("redact.{list}: {name:?} has no letters or digits, so it names no key; remove it")]
+    Empty { list: &'static str, name: String },
+    #[error("redact: {0:?} is both in `keys` and in `keep`; remove one of them")]
+    Both(String),
+    #[error("redact.keys: too many or too long names ({0}); list fewer")]
+    TooLarge(String),
+}
+
+/// Longest rule name shown in events, bytes.
+const MAX_RULE: usize = 64;
+
+struct Entry {
+    rule: Rule,
+    fit: Fit,
+    /// From the configuration: what the operator names is masked whatever surrounds it.
+    named: bool,
+}
+
+/// The names to mask.
+pub(super) struct Keys {
+    find: AhoCorasick,
+    entries: Vec<Entry>,
+    keep: HashSet<Box<[u8]>>,
+}
+
+/// Further names to mask, from the OpenAPI document (`writeOnly`, `format: password`, `x-sensitive`
+/// and the like). Compared as whole names.
+#[derive(Debug, Clone, Default)]
+pub struct SchemaMarks(HashMap<Box<[u8]>, Rule>);
+
+impl SchemaMarks {
+    pub fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
+        let mut squashed = Squashed::default();
+        let named = names.into_iter().filter_map(|name| {
+            squashed.set(name);
+            (!squashed.text.is_empty()).then(|| (squashed.text.as_slice().into(), rule("mark", name)))
+        });
+        SchemaMarks(named.collect())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn rule(kind: &str, name: &str) -> Rule {
+    let shown: String = name
+        .chars()
+        .filter(|c| !c.is_control())
+        .scan(0, |n, c| {
+            *n += c.len_utf8();
+            (*n <= MAX_RULE).then_some(c)
+        })
+        .collect();
+    Rule::from(format!("{kind}:{shown}"))
+}
+
+impl Keys {
+    pub fn new(config: &Redact) -> Result<Self, BadRedact> {
+        let mut squashed = Squashed::default();
+        let mut squash = |list, name: &str| {
+            squashed.set(name);
+            if squashed.text.is_empty() {
+                return Err(BadRedact::Empty { list, name: name.to_owned() });
+            }
+            Ok(squashed.text.clone())
+        };
+        let (mut patterns, mut entries) = (Vec::new(), Vec::new());
+        let mut keep = HashSet::new();
+        for name in &config.keep {
+            keep.insert(squash("keep", name)?.into_boxed_slice());
+        }
+        for name in &config.keys {
+            let pattern = squash("keys", name)?;
+            if keep.contains(pattern.as_slice()) {
+                return Err(BadRedact::Both(name.clone()));
+            }
+            patterns.push(pattern);
+            entries.push(Entry { rule: rule("key", name), fit: Fit::Word, named: true });
+        }
+        for (fit, names) in DEFAULT {
+            for name in *names {
+                patterns.push(squash("keys", name)?);
+                entries.push(Entry { rule: rule("key", name), fit: *fit, named: false });
+            }
+        }
+        let find = AhoCorasick::builder()
+            .match_kind(MatchKind::Standard)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(&patterns)
+            .map_err(|e| BadRedact::TooLarge(e.to_string()))?;
+        Ok(Keys { find, entries, keep })
+    }
+
+    /// The rule that says this name means a secret. Leaves the squashed name in `name`.
+    pub fn hit<'r>(&'r self, marks: &'r SchemaMarks, name: &Squashed) -> Option<&'r Rule> {
+        if !self.keep.is_empty() && self.keep.contains(name.text.as_slice()) {
+            return None;
+        }
+        let mut best: Option<(bool, usize, &Rule)> = None;
+        let mut state = OverlappingState::start();
+        loop {
+            self.find.find_overlapping(&name.text, &mut state);
+            let Some(found) = state.get_match() else { break };
+            let Some(entry) = self.entries.get(found.pattern().as_usize()) else { continue };
+            let (start, end) = (found.start(), found.end());
+            // The operator's names first, then the longest.
+            let rank = (entry.named, end - start);
+            if best.is_none_or(|(named, len, _)| rank > (named, len))
+                && name.fits(entry.fit, start, end)
+                && (entry.named || !name.harmless(start, end))
+            {
+                best = Some((rank.0, rank.1, &entry.rule));
+            }
+        }
+        best.map(|(_, _, rule)| rule)
+            .or_else(|| if marks.0.is_empty() { None } else { marks.0.get(name.text.as_slice()) })
+    }
+}
+
+/// A name's letters and digits in lower case, and where its words begin. Reused from name to name.
+#[derive(Debug, Default)]
+pub(super) struct Squashed {
+    text: Vec<u8>,
+    /// `edges[i]`: a word begins before byte `i`; one longer than `text`.
+    edges: Vec<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Gap,
+    Lower,
+    Upper,
+    Digit,
+}
+
+impl Squashed {
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text
+    }
+
+    pub fn set(&mut self, name: &str) {
+        self.text.clear();
+        self.edges.clear();
+        let (mut before, mut last) = (Class::Gap, Class::Gap);
+        for c in name.chars() {
+            let class = match c {
+                'a'..='z' => Class::Lower,
+                'A'..='Z' => Class::Upper,
+                '0'..='9' => Class::Digit,
+                _ if c.is_ascii() || !c.is_alphanumeric() => Class::Gap,
+                _ if c.is_uppercase() => Class::Upper,
+                _ => Class::Lower,
+            };
+            if class != Class::Gap {
+                let hump = last != class && !(last == Class::Upper && class == Class::Lower);
+                // The last capital of several begins the next word: API|Key.
+                if class == Class::Lower
+                    && last == Class::Upper
+                    && before == Class::Upper
+                    && let Some(edge) = self.edges.last_mut()
+                {
+                    *edge = true;
+                }
+                self.push(c, hump);
+            }
+            (before, last) = (last, class);
+        }
+        self.edges.push(true);
+    }
+
+    fn push(&mut self, c: char, edge: bool) {
+        self.edges.push(edge);
+        if c.is_ascii() {
+            self.text.push(c.to_ascii_lowercase() as u8);
+            return;
+        }
+        // Some services fold ſ to s when they look up a field, as Unicode's simple folding says.
+        let from = self.text.len();
+        let mut utf8 = [0; 4];
+        for lower in c.to_lowercase() {
+            let lower = if lower == 'ſ' { 's' } else { lower };
+            self.text.extend_from_slice(lower.encode_utf8(&mut utf8).as_bytes());
+        }
+        for _ in from + 1..self.text.len() {
+            self.edges.push(false);
+        }
+    }
+
+    fn edge(&self, at: usize) -> bool {
+        self.edges.get(at).copied().unwrap_or(false)
+    }
+
+    fn fits(&self, fit: Fit, start: usize, end: usize) -> bool {
+        let whole = self.edge(start) && self.edge(end);
+        match fit {
+            Fit::Anywhere => true,
+            Fit::Word => whole,
+            Fit::Inside => whole || !(start + 1..end).any(|i| self.edge(i)),
+            Fit::Last => {
+                let rest = self.text.get(end..).unwrap_or_default();
+                whole && rest.iter().all(u8::is_ascii_digit)
+            }
+        }
+    }
+
+    /// Whether what surrounds a listed name makes it another thing than a secret.
+    fn harmless(&self, start: usize, end: usize) -> bool {
+        let before = self.text.get(..start).unwrap_or_default();
+        let found = self.text.get(start..end).unwrap_or_default();
+        let after = self.text.get(end..).unwrap_or_default();
+        let plural = after.strip_prefix(b"s").filter(|_| !self.edge(end));
+        let tail = plural.unwrap_or(after);
+        let is = |list: &[&str], word: &[u8]| list.iter().any(|w| w.as_bytes() == word);
+        if ABOUT.binary_search_by(|w| w.as_bytes().cmp(tail)).is_ok() || tail.starts_with(b"expir") {
+            return true;
+        }
+        if found == b"token" && plural.is_some() {
+            let units = tail.is_empty() || tail.starts_with(b"detail") || tail.starts_with(b"tosample");
+            return (units && is(HOW_MANY, before)) || tail.starts_with(b"per");
+        }
+        is(WHETHER, before)
+            || (!self.edge(end)
+                && OTHER_WORDS.iter().any(|(name, ends)| {
+                    name.as_bytes() == found && ends.iter().any(|e| after.starts_with(e.as_bytes()))
+                }))
+    }
+}

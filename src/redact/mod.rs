@@ -1,0 +1,293 @@
+//! Redaction: what makes an event fit to be stored, and the type that proves it was done.
+//!
+//! Owns [`Redacted`], which only [`Redactor`] can make, and [`StoredEvent`], which only a
+//! `Redacted` event can become; the journal takes nothing else. Pure: no I/O, no clock, no state.
+//!
+//! Promises: a value under a name that means a secret is masked whatever its type; a value that
+//! looks like a secret is masked wherever it stands; a body that cannot be read whole and for
+//! certain is kept as length and keyed digest only. Time and memory are linear in what is given.
+//! Refuses to guess: truncated, compressed, unparseable or unknown bodies are never kept in part.
+//!
+//! The parts: `keys` (names, with `key_list`), `values`, `cards`, `assign` (secrets in text),
+//! `text` (one decoded string), `json`, `form`, `xml`, `multipart`, `path` (readers), `body`
+//! (which reader), `tally` (edits and the account of them).
+//!
+//! Nothing else can make a proof:
+//! ```compile_fail,E0423
+//! let forged = sidelog::redact::Redacted("password".to_string());
+//! ```
+//! ```compile_fail,E0451
+//! let forged = sidelog::redact::StoredEvent { id: uuid::Uuid::nil(), bytes: b"{}" };
+//! ```
+
+mod assign;
+mod body;
+mod cards;
+mod form;
+mod json;
+mod key_list;
+mod keys;
+mod multipart;
+mod path;
+mod tally;
+mod text;
+mod values;
+mod xml;
+
+pub use body::RawBody;
+pub use keys::{BadRedact, SchemaMarks};
+
+use crate::config;
+use crate::pseudonym::Pseudonyms;
+use sidelog_event::{AuditEvent, Message};
+use std::borrow::Cow;
+use tally::{Edits, MASK, Tally};
+use text::Pass;
+use uuid::Uuid;
+
+/// Proof that nothing secret is inside, as far as the rules of this module know secrets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Redacted<T>(T);
+
+impl<T> std::ops::Deref for Redacted<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl Redacted<AuditEvent<'_>> {
+    /// Writes the event's JSON over `buffer`, which is reused from call to call.
+    pub fn store<'b>(&self, buffer: &'b mut Vec<u8>) -> Result<StoredEvent<'b>, serde_json::Error> {
+        buffer.clear();
+        serde_json::to_writer(&mut *buffer, &self.0)?;
+        Ok(StoredEvent { id: self.0.event_id, bytes: buffer })
+    }
+}
+
+/// A redacted event as JSON, ready for the journal.
+#[derive(Debug, Clone, Copy)]
+pub struct StoredEvent<'b> {
+    id: Uuid,
+    bytes: &'b [u8],
+}
+
+impl StoredEvent<'_> {
+    /// The event's id.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The event's JSON.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+/// The rules of one configuration.
+pub struct Redactor {
+    keys: keys::Keys,
+    pseudonyms: Pseudonyms,
+}
+
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Redactor")
+    }
+}
+
+impl Redactor {
+    pub fn new(config: &config::Redact, pseudonyms: Pseudonyms) -> Result<Self, BadRedact> {
+        // Compile the detectors now, not during the first call.
+        std::sync::LazyLock::force(&values::VALUES);
+        Ok(Redactor { keys: keys::Keys::new(config)?, pseudonyms })
+    }
+
+    /// The only way to a redacted event. `event` holds raw text and empty bodies; `request` and
+    /// `response` are what was captured. `marks`: names the operation's schema calls secret.
+    pub fn redact<'a>(
+        &self,
+        mut event: AuditEvent<'a>,
+        request: RawBody<'a>,
+        response: RawBody<'a>,
+        marks: &SchemaMarks,
+    ) -> Redacted<AuditEvent<'a>> {
+        let mut pass = Pass::new(&self.keys, marks);
+        let mut tally = Tally::default();
+        message(&mut pass, &mut event.request, request, &mut tally);
+        message(&mut pass, &mut event.response, response, &mut tally);
+        self.members(&mut pass, &mut event, &mut tally);
+        tally.record(&mut event.redactions);
+        if pass.duplicate_keys && !event.flags.iter().any(|f| f == "duplicate_keys") {
+            event.flags.push("duplicate_keys".into());
+        }
+        Redacted(event)
+    }
+
+    /// An event that was redacted before and read back from disk (an open call of a process that
+    /// died). Its members are redacted again, which changes nothing in them; bodies, which cannot
+    /// be proven to have been redacted, are dropped.
+    pub fn recover<'a>(&self, mut event: AuditEvent<'a>) -> Redacted<AuditEvent<'a>> {
+        let marks = SchemaMarks::default();
+        let mut pass = Pass::new(&self.keys, &marks);
+        let mut tally = Tally::default();
+        for message in [&mut event.request, &mut event.response] {
+            if !std::mem::take(&mut message.body).is_empty() {
+                message.body_state = "omitted:level".into();
+            }
+            digest_only(&mut message.digest);
+            member(&mut pass, &mut message.content_type, &mut tally);
+            member(&mut pass, &mut message.body_state, &mut tally);
+        }
+        self.members(&mut pass, &mut event, &mut tally);
+        tally.record(&mut event.redactions);
+        Redacted(event)
+    }
+
+    /// A target's path as an event shows it; `raw` as sent, without the query.
+    pub fn path(&self, raw: &[u8]) -> String {
+        let marks = SchemaMarks::default();
+        let path = path::printable(raw);
+        let edits = path::read(&mut Pass::new(&self.keys, &marks), &path, &[]);
+        edits.apply(&path).map_or_else(|| path.into_owned(), |(text, _)| text)
+    }
+
+    /// A query as an event shows it; `raw` as sent, without the `?`.
+    pub fn query(&self, raw: &[u8], marks: &SchemaMarks) -> String {
+        let query = path::printable(raw);
+        let edits = form::read(&mut Pass::new(&self.keys, marks), &query);
+        edits.apply(&query).map_or_else(|| query.into_owned(), |(text, _)| text)
+    }
+
+    /// The rule by which a name means a secret, as events show it (`key:password`).
+    pub fn rule_of(&self, name: &str, marks: &SchemaMarks) -> Option<String> {
+        Pass::new(&self.keys, marks).name(name).map(|rule| rule.to_string())
+    }
+
+    /// Everything of an event but its messages.
+    fn members(&self, pass: &mut Pass<'_>, event: &mut AuditEvent<'_>, tally: &mut Tally) {
+        let secrets = path_params(pass, &mut event.operation.path_params.0, tally);
+        let path = path::read(pass, &event.http.path, &secrets);
+        apply(path, &mut event.http.path, tally);
+        let query = form::read(pass, &event.http.query);
+        apply(query, &mut event.http.query, tally);
+        for text in [&mut event.operation.resource_id, &mut event.message] {
+            scrub(text, &secrets);
+        }
+        self.credential(&mut event.actor.credential);
+        let AuditEvent { http, operation, actor, client, error, reason, flags, .. } = event;
+        let members = [
+            &mut event.service,
+            &mut http.version,
+            &mut http.method,
+            &mut http.effective_method,
+            &mut http.scheme,
+            &mut http.host,
+            &mut http.user_agent,
+            &mut http.request_id,
+            &mut http.trace_id,
+            &mut operation.id,
+            &mut operation.route,
+            &mut operation.summary,
+            &mut operation.api_version,
+            &mut operation.resource_type,
+            &mut operation.resource_id,
+            &mut actor.id,
+            &mut actor.name,
+            &mut actor.kind,
+            &mut actor.tenant,
+            &mut actor.unverified_reason,
+            &mut client.ip,
+            &mut client.ip_source,
+            &mut client.peer_ip,
+            &mut client.forwarded,
+            &mut event.policy,
+            &mut event.message,
+        ];
+        let lists = [&mut operation.tags, &mut operation.alternatives, &mut actor.roles, flags];
+        let all = members.into_iter().chain(error).chain(reason).chain(lists.into_iter().flatten());
+        for text in all {
+            member(pass, text, tally);
+        }
+    }
+
+    /// What is no keyed fingerprint becomes one.
+    fn credential(&self, credential: &mut Cow<'_, str>) {
+        let fingerprint = credential.split_once(':').is_some_and(|(id, mac)| hex(id, 8) && hex(mac, 24));
+        if !credential.is_empty() && !fingerprint {
+            *credential = Cow::Owned(self.pseudonyms.fingerprint(credential.as_bytes()));
+        }
+    }
+}
+
+fn message<'a>(pass: &mut Pass<'_>, message: &mut Message<'a>, raw: RawBody<'a>, tally: &mut Tally) {
+    if message.content_type.is_empty() {
+        message.content_type = String::from_utf8_lossy(raw.content_type);
+    }
+    member(pass, &mut message.content_type, tally);
+    let kept = body::keep(pass, &raw);
+    tally.merge(kept.tally);
+    message.bytes = raw.total;
+    message.body = kept.text;
+    message.body_state = kept.state.into();
+    message.digest = raw.digest.unwrap_or_default().into();
+    digest_only(&mut message.digest);
+}
+
+/// What is no keyed digest is dropped.
+fn digest_only(digest: &mut Cow<'_, str>) {
+    let keyed = digest.strip_prefix("hmac-sha256:").and_then(|d| d.split_once(':'));
+    if !keyed.is_some_and(|(id, mac)| hex(id, 8) && hex(mac, 64)) {
+        *digest = Cow::Borrowed("");
+    }
+}
+
+fn hex(text: &str, len: usize) -> bool {
+    text.len() == len && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Masks a string member.
+fn member(pass: &mut Pass<'_>, text: &mut Cow<'_, str>, tally: &mut Tally) {
+    if let Some((masked, found)) = pass.string(text) {
+        *text = Cow::Owned(masked);
+        tally.merge(found);
+    }
+}
+
+fn apply(edits: Edits, text: &mut Cow<'_, str>, tally: &mut Tally) {
+    if let Some((masked, found)) = edits.apply(text) {
+        *text = Cow::Owned(masked);
+        tally.merge(found);
+    }
+}
+
+/// Masks path parameters and returns the values that were masked by name, since the path, the
+/// resource and the message repeat them.
+fn path_params(
+    pass: &mut Pass<'_>,
+    params: &mut [(Cow<'_, str>, Cow<'_, str>)],
+    tally: &mut Tally,
+) -> Vec<(String, Tally)> {
+    let mut secrets = Vec::new();
+    for (name, value) in params {
+        match pass.name(name) {
+            Some(rule) if **value != *MASK && !value.is_empty() => {
+                let secret = std::mem::replace(value, Cow::Borrowed(MASK)).into_owned();
+                tally.merge(Tally::one(rule));
+                secrets.push((secret, Tally::one(rule)));
+            }
+            Some(_) => {}
+            None => member(pass, value, tally),
+        }
+    }
+    secrets
+}
+
+/// Removes known secrets from a text made of the event's other members.
+fn scrub(text: &mut Cow<'_, str>, secrets: &[(String, Tally)]) {
+    for (secret, _) in secrets {
+        if text.contains(secret.as_str()) {
+            *text = Cow::Owned(text.replace(secret.as_str(), MASK));
+        }
+    }
+}
