@@ -88,7 +88,7 @@ actor:
   - api_key: {header: X-Vault-Token}
 redact: {keys: [data]}
 admin: {listen: 127.0.0.1:0, local: 127.0.0.1:0}
-standalone: {data: data, http_port: 0}
+standalone: {data: $HOME_DIR/data, http_port: 0}
 YAML
     "$BIN/sidelog-standalone" --config "$HOME_DIR/sidelog.yaml" \
         > "$HOME_DIR/sidelog.log" 2> "$HOME_DIR/sidelog.err" &
