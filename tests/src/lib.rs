@@ -22,6 +22,7 @@ mod chain;
 mod kafka;
 mod kinto;
 pub mod load;
+pub mod origin;
 mod own;
 mod port;
 mod process;

@@ -1,0 +1,371 @@
+//! Reads what earlier lives left: segments, the place of the cursor, what is missing, what is damaged.
+//!
+//! Promises that every valid frame of every readable segment is found, whatever is damaged around
+//! it, that nothing after the last valid frame of a file is cut off before it is in quarantine or
+//! counted, and that damage never keeps the journal from opening.
+
+use crate::cursor::Delivered;
+use crate::disk;
+use crate::frame::{FrameKind, Item, Scan};
+use crate::losses::Loss;
+use crate::open_calls::Life;
+use crate::producer::Producer;
+use crate::segment::{self, Header};
+use crate::types::{Mark, Missing, Reason, Recovery};
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+const QUARANTINE: &str = "quarantine";
+
+/// What is known before the log is read.
+pub(crate) struct Known<'a> {
+    /// Used for files whose headers are lost.
+    pub producer: Producer,
+    pub delivered: Option<Delivered>,
+    pub life: Life,
+    /// Ids to look for.
+    pub ids: &'a HashSet<Uuid>,
+    pub max_quarantine: u64,
+}
+
+/// A segment with records in it.
+pub(crate) struct FoundSegment {
+    pub header: Header,
+    pub path: PathBuf,
+    /// Frames end here; the file was cut to this.
+    pub end: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Scanned {
+    /// In the order of the log; ordinals are 1, 2, 3, …
+    pub segments: Vec<FoundSegment>,
+    /// The place after the last delivered record.
+    pub delivered: Mark,
+    pub records: u64,
+    pub ids_found: HashSet<Uuid>,
+    /// The highest boot any file speaks of.
+    pub last_boot: u64,
+    /// Of files left alone.
+    pub foreign_bytes: u64,
+    pub recovery: Recovery,
+}
+
+pub(crate) fn scan(dir: &Path, known: &Known<'_>) -> io::Result<Scanned> {
+    let mut run = Run {
+        dir,
+        known,
+        out: Scanned::default(),
+        quarantine: Quarantine::open(dir, known.max_quarantine),
+        previous: None,
+        gaps: Vec::new(),
+        losses: Vec::new(),
+    };
+    let mut files = run.list()?;
+    files.sort_by_key(|(header, _)| (header.boot, header.base));
+    let mut buf = Vec::new();
+    for (header, path) in files {
+        run.segment(header, path, &mut buf);
+    }
+    run.missing();
+    let mut out = run.out;
+    out.recovery.quarantined_bytes = run.quarantine.kept;
+    out.recovery.segments = out.segments.len() as u64;
+    out.recovery.records = out.records;
+    out.recovery.pending = out.records - out.delivered.index;
+    Ok(out)
+}
+
+struct Run<'a> {
+    dir: &'a Path,
+    known: &'a Known<'a>,
+    out: Scanned,
+    quarantine: Quarantine,
+    /// The last number seen or skipped over, of which producer and boot.
+    previous: Option<(Uuid, u64, u64)>,
+    gaps: Vec<Missing>,
+    losses: Vec<(u64, Loss)>,
+}
+
+impl Run<'_> {
+    /// Files that are segments by header or name. Prepared files without a header are removed.
+    fn list(&mut self) -> io::Result<Vec<(Header, PathBuf)>> {
+        let mut files = Vec::new();
+        let mut start = Vec::new();
+        for entry in fs::read_dir(self.dir)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            let prepared = name.ends_with(segment::NEW);
+            if !prepared && !name.ends_with(".seg") {
+                continue;
+            }
+            start.clear();
+            if let Ok(file) = File::open(&path) {
+                disk::read_tolerant(&file, 0, segment::START, &mut start);
+            }
+            let (header, sound) = Header::read(&start);
+            let named = segment::parse_name(name).map(|(boot, base)| Header {
+                producer: self.known.producer.id,
+                boot,
+                base,
+                salt: self.known.producer.salt,
+            });
+            let untouched = start.iter().all(|b| *b == 0);
+            if prepared && header.is_none() && untouched {
+                let _ = fs::remove_file(&path);
+                continue;
+            }
+            if !sound {
+                self.out.recovery.corrupt_regions += 1;
+                self.out.recovery.corrupt_bytes += start.len() as u64;
+                self.quarantine.keep(name, 0, &start);
+            }
+            match header.or(named) {
+                Some(header) => files.push((header, path)),
+                None => {
+                    self.out.recovery.foreign_files += 1;
+                    self.out.foreign_bytes += fs::metadata(&path).map_or(0, |m| m.len());
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    fn segment(&mut self, header: Header, mut path: PathBuf, buf: &mut Vec<u8>) {
+        self.out.last_boot = self.out.last_boot.max(header.boot);
+        let name = header.file_name();
+        let file_len = fs::metadata(&path).map_or(0, |m| m.len());
+        let len = file_len.min(segment::MAX_BYTES).saturating_sub(segment::START as u64);
+        match File::open(&path) {
+            Ok(file) => {
+                disk::read_tolerant(&file, segment::START as u64, usize::try_from(len).unwrap_or(0), buf);
+            }
+            Err(_) => buf.clear(),
+        }
+        self.follow(&header, header.base);
+        let ordinal = self.out.segments.len() as u64 + 1;
+        let records = self.out.records;
+        let mut end = 0;
+        for item in Scan::new(buf, header.salt, header.base.saturating_sub(1)) {
+            match item {
+                Item::Frame { at, frame } => {
+                    end = at + frame.size();
+                    self.follow(&header, frame.meta.seq);
+                    self.previous = Some((header.producer, header.boot, frame.meta.seq));
+                    self.record(&header, ordinal, end, &frame);
+                }
+                Item::Bad { from, to } => {
+                    let recovery = &mut self.out.recovery;
+                    recovery.corrupt_regions += 1;
+                    recovery.corrupt_bytes += (to - from) as u64;
+                    self.quarantine.keep(&name, from, buf.get(from..to).unwrap_or_default());
+                }
+                Item::Torn { from, to } => {
+                    self.out.recovery.torn_bytes += (to - from) as u64;
+                    self.quarantine.keep(&name, from, buf.get(from..to).unwrap_or_default());
+                }
+            }
+        }
+        if self.out.records == records {
+            let _ = fs::remove_file(&path);
+            return;
+        }
+        let end = (segment::START + end) as u64;
+        if let Ok(file) = OpenOptions::new().write(true).open(&path)
+            && end < file_len
+        {
+            let _ = file.set_len(end);
+        }
+        let final_path = self.dir.join(&name);
+        if path != final_path && !final_path.exists() && fs::rename(&path, &final_path).is_ok() {
+            path = final_path;
+        }
+        self.out.segments.push(FoundSegment { header, path, end });
+    }
+
+    fn record(&mut self, header: &Header, ordinal: u64, end: usize, frame: &crate::frame::Frame<'_>) {
+        self.out.records += 1;
+        let place = Delivered { boot: header.boot, seq: frame.meta.seq };
+        if self.known.delivered.is_some_and(|d| place <= d) {
+            self.out.delivered = Mark {
+                ordinal,
+                at: (segment::START + end) as u64,
+                index: self.out.records,
+                boot: place.boot,
+                seq: place.seq,
+            };
+        }
+        match frame.meta.kind {
+            FrameKind::Data => {
+                if self.known.ids.contains(&frame.meta.id) {
+                    self.out.ids_found.insert(frame.meta.id);
+                }
+            }
+            FrameKind::Loss => {
+                if let Some(loss) = Loss::decode(frame.payload) {
+                    self.losses.push((header.boot, loss));
+                }
+            }
+        }
+    }
+
+    /// Notes what lies between the last number and `seq` of the same boot.
+    fn follow(&mut self, header: &Header, seq: u64) {
+        if let Some((producer, boot, last)) = self.previous
+            && (producer, boot) == (header.producer, header.boot)
+            && last + 1 < seq
+        {
+            let reason = Reason::Corrupt;
+            self.gaps.push(Missing { producer, boot, first: last + 1, last: seq - 1, reason });
+        }
+        // A segment without readable frames still says what came before it.
+        let seen = seq.saturating_sub(1);
+        if self.previous.is_none_or(|p| (p.0, p.1) != (header.producer, header.boot) || p.2 < seen) {
+            self.previous = Some((header.producer, header.boot, seen));
+        }
+    }
+
+    /// What was given out and is neither in the log, nor named by a loss in it, nor delivered.
+    fn missing(&mut self) {
+        self.tail();
+        for gap in std::mem::take(&mut self.gaps) {
+            let mut parts = vec![gap];
+            for (_, loss) in self.losses.iter().filter(|(boot, _)| *boot == gap.boot) {
+                parts = parts.iter().flat_map(|part| without(part, loss.first, loss.last)).collect();
+            }
+            if let Some(d) = self.known.delivered {
+                match gap.boot.cmp(&d.boot) {
+                    std::cmp::Ordering::Less => continue,
+                    std::cmp::Ordering::Equal => {
+                        parts = parts.iter().flat_map(|part| without(part, 0, d.seq)).collect();
+                    }
+                    std::cmp::Ordering::Greater => {}
+                }
+            }
+            for part in parts {
+                if self.out.recovery.missing.len() < Recovery::MAX_MISSING {
+                    self.out.recovery.missing.push(part);
+                } else {
+                    self.out.recovery.missing_cut = true;
+                }
+            }
+        }
+    }
+
+    /// What the last life gave out beyond its last record.
+    fn tail(&mut self) {
+        let life = self.known.life;
+        let producer = self.known.producer.id;
+        let in_log = match self.previous {
+            Some((_, boot, seq)) if boot == life.boot => seq,
+            _ => 0,
+        };
+        let delivered = self.known.delivered.filter(|d| d.boot == life.boot).map_or(0, |d| d.seq);
+        let first = in_log.max(delivered) + 1;
+        if life.boot == 0 || first > life.issued {
+            return;
+        }
+        let boot = life.boot;
+        let lost_from = if life.lost_from == 0 { life.issued + 1 } else { life.lost_from.max(first) };
+        if first < lost_from {
+            let last = (lost_from - 1).min(life.issued);
+            self.gaps.push(Missing { producer, boot, first, last, reason: Reason::Corrupt });
+        }
+        if lost_from <= life.issued {
+            let reason = Reason::from_code(life.lost_reason);
+            self.gaps.push(Missing { producer, boot, first: lost_from, last: life.issued, reason });
+        }
+    }
+}
+
+/// `range` without `first..=last`.
+fn without(range: &Missing, first: u64, last: u64) -> Vec<Missing> {
+    if last < range.first || range.last < first {
+        return vec![*range];
+    }
+    let mut parts = Vec::new();
+    if range.first < first {
+        parts.push(Missing { last: first - 1, ..*range });
+    }
+    if last < range.last {
+        parts.push(Missing { first: last + 1, ..*range });
+    }
+    parts
+}
+
+/// Keeps damaged bytes for whoever wants to look, up to a bound.
+struct Quarantine {
+    dir: PathBuf,
+    left: u64,
+    kept: u64,
+}
+
+impl Quarantine {
+    fn open(dir: &Path, max: u64) -> Quarantine {
+        let dir = dir.join(QUARANTINE);
+        let block = disk::PAGE as u64;
+        let used: u64 = fs::read_dir(&dir)
+            .map(|entries| {
+                entries
+                    .flatten()
+                    .filter_map(|e| e.metadata().ok())
+                    .map(|m| m.len().next_multiple_of(block))
+                    .sum()
+            })
+            .unwrap_or(0);
+        Quarantine { dir, left: max.saturating_sub(used), kept: 0 }
+    }
+
+    fn keep(&mut self, name: &str, at: usize, bytes: &[u8]) {
+        let cost = (bytes.len() as u64).next_multiple_of(disk::PAGE as u64);
+        let path = self.dir.join(format!("{name}.{at:08x}"));
+        if bytes.is_empty() || cost > self.left || path.exists() {
+            return;
+        }
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        let written = builder.create(&self.dir).and_then(|()| {
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?.write_all(bytes)
+        });
+        if written.is_ok() {
+            self.left -= cost;
+            self.kept += bytes.len() as u64;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_cut_out_of_ranges() {
+        let range = Missing { producer: Uuid::nil(), boot: 1, first: 10, last: 20, reason: Reason::Corrupt };
+        let cut = |first, last| -> Vec<(u64, u64)> {
+            without(&range, first, last).iter().map(|m| (m.first, m.last)).collect()
+        };
+        assert_eq!(cut(1, 9), [(10, 20)]);
+        assert_eq!(cut(21, 30), [(10, 20)]);
+        assert_eq!(cut(12, 14), [(10, 11), (15, 20)]);
+        assert_eq!(cut(10, 14), [(15, 20)]);
+        assert_eq!(cut(15, 25), [(10, 14)]);
+        assert_eq!(cut(1, 30), []);
+    }
+
+    #[test]
+    fn quarantine_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut q = Quarantine::open(dir.path(), 8192);
+        q.keep("a", 0, &[1; 100]);
+        q.keep("a", 0, &[1; 100]);
+        q.keep("b", 0, &[1; 5000]);
+        q.keep("c", 0, &[1; 100]);
+        q.keep("d", 0, &[1; 100]);
+        assert_eq!((q.kept, q.left), (200, 0));
+        assert_eq!(Quarantine::open(dir.path(), 8192).left, 0);
+    }
+}

@@ -1,0 +1,237 @@
+//! Takes the log to the disk: every interval, and at once when somebody waits (all who wait share
+//! one write).
+//!
+//! Promises that a success means the record is on the disk as far as the kernel knows, and that
+//! after a failed write nothing is ever tried again through the same file: the kernel has dropped
+//! the error and possibly the data, so the segment is ended, its waiters fail, and appends go on in
+//! another file. Runs on a thread of its own, so that a slow disk delays only those who wait for it.
+
+use crate::core::{AHEAD, Core, lock};
+use crate::disk::{self, PAGE};
+use crate::map::Mapped;
+use crate::segment::Segment;
+use crate::types::SyncFailed;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Calls that wait by callback at most.
+const MAX_WAITING: usize = 1 << 16;
+/// Pages kept resident behind what is on the disk.
+const BEHIND: usize = 64 << 10;
+
+type Callback = Box<dyn FnOnce(Result<(), SyncFailed>) + Send>;
+
+#[derive(Default)]
+pub(crate) struct Syncing {
+    state: Mutex<State>,
+    work: Condvar,
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Up to here: on the disk, or in `failed`.
+    settled: u64,
+    wanted: u64,
+    /// From the first to the last number whose write failed, so some between them may be safe: they
+    /// are called failed too.
+    failed: Option<(u64, u64, SyncFailed)>,
+    callbacks: Vec<(u64, Callback)>,
+    stop: bool,
+    stopped: bool,
+}
+
+impl State {
+    fn verdict(&self, seq: u64) -> Option<Result<(), SyncFailed>> {
+        match self.failed {
+            Some((first, last, error)) if first <= seq && seq <= last => Some(Err(error)),
+            _ if seq <= self.settled => Some(Ok(())),
+            _ if self.stopped => Some(Err(SyncFailed::Closed)),
+            _ => None,
+        }
+    }
+}
+
+impl Syncing {
+    pub(crate) fn wait(&self, seq: u64, timeout: Duration) -> Result<(), SyncFailed> {
+        let until = Instant::now() + timeout;
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(verdict) = state.verdict(seq) {
+                return verdict;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(SyncFailed::Timeout);
+            }
+            state.wanted = state.wanted.max(seq);
+            self.work.notify_one();
+            state = self.done.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    pub(crate) fn call_back(&self, seq: u64, callback: Callback) {
+        let mut state = lock(&self.state);
+        let verdict = match state.verdict(seq) {
+            None if state.callbacks.len() >= MAX_WAITING => Err(SyncFailed::Busy(MAX_WAITING)),
+            None => {
+                state.wanted = state.wanted.max(seq);
+                state.callbacks.push((seq, callback));
+                self.work.notify_one();
+                return;
+            }
+            Some(verdict) => verdict,
+        };
+        drop(state);
+        callback(verdict);
+    }
+
+    pub(crate) fn settled(&self) -> u64 {
+        lock(&self.state).settled
+    }
+
+    pub(crate) fn stop(&self) {
+        lock(&self.state).stop = true;
+        self.work.notify_all();
+    }
+
+    /// Waits for work or the next interval; true: the last round.
+    fn next_round(&self, interval: Duration) -> bool {
+        let until = Instant::now() + interval;
+        let mut state = lock(&self.state);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if state.stop || state.wanted > state.settled || left.is_zero() {
+                return state.stop;
+            }
+            state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn settle(&self, target: u64, result: Result<(), SyncFailed>, stopped: bool) {
+        let mut state = lock(&self.state);
+        if let Err(error) = result
+            && target > state.settled
+        {
+            let first = state.failed.map_or(state.settled + 1, |f| f.0);
+            state.failed = Some((first, target, error));
+        }
+        state.settled = state.settled.max(target);
+        state.stopped |= stopped;
+        let mut told = Vec::new();
+        let mut i = 0;
+        while i < state.callbacks.len() {
+            match state.callbacks.get(i).and_then(|(seq, _)| state.verdict(*seq)) {
+                Some(verdict) => told.push((state.callbacks.swap_remove(i).1, verdict)),
+                None => i += 1,
+            }
+        }
+        drop(state);
+        self.done.notify_all();
+        for (callback, verdict) in told {
+            // A caller's panic must not end the thread everybody waits for.
+            let _ = catch_unwind(AssertUnwindSafe(|| callback(verdict)));
+        }
+    }
+}
+
+/// The thread.
+pub(crate) fn run(core: &Core, interval: Duration) {
+    loop {
+        let last = core.syncing.next_round(interval);
+        let (target, result) = round(core);
+        core.syncing.settle(target, result, last);
+        if last {
+            return;
+        }
+    }
+}
+
+struct Dirty {
+    segment: Arc<Segment>,
+    map: Arc<Mapped>,
+    to: usize,
+    active: bool,
+}
+
+/// Writes everything appended so far; returns the last number that covers.
+fn round(core: &Core) -> (u64, Result<(), SyncFailed>) {
+    let (dirty, target) = collect(core);
+    let mut result = Ok(());
+    for d in &dirty {
+        let from = usize::try_from(d.segment.synced.load(Ordering::Relaxed)).unwrap_or(0);
+        if from >= d.to {
+            continue;
+        }
+        core.counts.syncs.fetch_add(1, Ordering::Relaxed);
+        match d.map.flush(from, d.to) {
+            Ok(()) => {
+                d.segment.synced.store(d.to as u64, Ordering::Relaxed);
+                ready_again(d, from);
+            }
+            Err(e) => {
+                core.counts.sync_failures.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(error = %e, "journal: writing to the disk failed; going on in another file");
+                abandon(core, d);
+                result = Err(SyncFailed::Io);
+            }
+        }
+    }
+    if result.is_ok() && gone(core, &dirty) {
+        result = Err(SyncFailed::Detached);
+    }
+    (target, result)
+}
+
+fn collect(core: &Core) -> (Vec<Dirty>, u64) {
+    let mut head = lock(&core.head);
+    let mut dirty = Vec::new();
+    for (segment, map) in head.retired.drain(..) {
+        let to = usize::try_from(segment.end()).unwrap_or(0);
+        dirty.push(Dirty { segment, map, to, active: false });
+    }
+    if let Some(a) = &head.active {
+        let (segment, map) = (Arc::clone(&a.segment), Arc::clone(&a.map));
+        dirty.push(Dirty { segment, map, to: a.at, active: true });
+    }
+    (dirty, head.next_seq - 1)
+}
+
+/// A write to a file without a name succeeds and keeps nothing.
+fn gone(core: &Core, dirty: &[Dirty]) -> bool {
+    let removed = dirty
+        .iter()
+        .any(|d| d.active && !d.segment.file().is_ok_and(|file| disk::linked(&file, d.segment.bytes())));
+    if removed {
+        core.wake_keeper();
+    }
+    removed || core.detached.load(Ordering::Relaxed)
+}
+
+/// Pages just written are read-only until somebody faults on them: take the faults here. Pages far
+/// behind are given back.
+fn ready_again(d: &Dirty, from: usize) {
+    let page = d.to & !(PAGE - 1);
+    let behind = page.saturating_sub(BEHIND);
+    let start = from.saturating_sub(BEHIND) & !(PAGE - 1);
+    d.map.release(start, behind);
+    if d.active {
+        d.map.populate(page, page + AHEAD / 4);
+    }
+}
+
+/// Ends a segment whose file failed.
+fn abandon(core: &Core, d: &Dirty) {
+    if !d.active {
+        return;
+    }
+    let mut head = lock(&core.head);
+    if head.active.as_ref().is_some_and(|a| a.segment.ordinal == d.segment.ordinal) {
+        core.seal(&mut head, false);
+        core.roll(&mut head);
+    }
+    drop(head);
+    core.wake_keeper();
+}
