@@ -16,7 +16,7 @@ KINTO=26.5.0
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 DEPS=$ROOT/.deps
 
-# --- one function per item: installs into the directory given, fails if any step does -----------------------------------
+# --- one function per item: installs into the directory given, fails if any step does -----------
 
 engine() {
     local package
@@ -59,7 +59,7 @@ pip_into() {
     python3 -m pip install -q --no-input --disable-pip-version-check --no-compile --target "$target" "$@"
 }
 
-# --- the same frame around each -------------------------------------------------------------------
+# --- the same frame around each -----------------------------------------------------------------
 
 install() {
     local item=$1 version=$2 home=$DEPS/$1 began=$SECONDS

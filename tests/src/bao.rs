@@ -98,7 +98,7 @@ impl Bao {
     }
 
     /// Ends the server; nothing is kept but the audit log.
-    pub async fn stop(&mut self) {
+    pub async fn stop(&self) {
         self.process.stop(Duration::from_secs(30)).await;
     }
 

@@ -49,14 +49,14 @@ impl Kafka {
 
     /// Ends the broker without a word (SIGKILL).
     pub async fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
+        if let Some(process) = self.process.take() {
             process.kill().await;
         }
     }
 
     /// Asks the broker to end and waits until it has.
     pub async fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
+        if let Some(process) = self.process.take() {
             process.stop(START).await;
         }
     }
@@ -64,7 +64,7 @@ impl Kafka {
     /// Starts the broker again (ending it first if need be) on the same ports and data.
     pub async fn restart(&mut self) {
         self.stop().await;
-        let mut process =
+        let process =
             Process::start("kafka", self.java("kafka.Kafka", &["server.properties"]), self.dir.path());
         let client = self.client();
         wait_for(START, "kafka answers", async || {
@@ -76,12 +76,12 @@ impl Kafka {
     }
 
     /// Halts the broker: connections stay open, nothing is answered.
-    pub fn pause(&mut self) {
-        self.process.as_mut().unwrap().pause();
+    pub fn pause(&self) {
+        self.process.as_ref().unwrap().pause();
     }
 
-    pub fn resume(&mut self) {
-        self.process.as_mut().unwrap().resume();
+    pub fn resume(&self) {
+        self.process.as_ref().unwrap().resume();
     }
 
     pub async fn create_topic(&self, topic: &str, partitions: i32) {

@@ -55,7 +55,7 @@ impl Kinto {
         self.dir.path().join("openapi.json")
     }
 
-    pub async fn stop(&mut self) {
+    pub async fn stop(&self) {
         self.process.stop(Duration::from_secs(30)).await;
     }
 

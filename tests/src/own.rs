@@ -54,7 +54,7 @@ impl Sidecar {
     pub async fn start(dir: &Path, yaml: &str) -> Sidecar {
         write_config(dir, yaml);
         let command = command("sidelog", dir, &["proxy", "--config", "sidelog.yaml"]);
-        let mut process = Process::start("sidelog", command, dir);
+        let process = Process::start("sidelog", command, dir);
         let words = process.ready("sidelog ready ", START).await;
         let [traffic, admin, local] = ["traffic", "admin", "local"].map(|key| word(&words, key));
         Sidecar { process, traffic, admin, local }
@@ -77,7 +77,7 @@ impl Sidecar {
         text(&format!("{}/metrics", self.admin_url())).await
     }
 
-    pub async fn stop(&mut self) -> ExitStatus {
+    pub async fn stop(&self) -> ExitStatus {
         self.process.stop(STOP).await
     }
 }
@@ -93,7 +93,7 @@ impl Consumer {
     pub async fn start(dir: &Path, yaml: &str) -> Consumer {
         write_config(dir, yaml);
         let args = ["--config", "sidelog.yaml", "--metrics-listen", "127.0.0.1:0"];
-        let mut process = Process::start("sidelog-consumer", command("sidelog-consumer", dir, &args), dir);
+        let process = Process::start("sidelog-consumer", command("sidelog-consumer", dir, &args), dir);
         let words = process.ready("sidelog-consumer ready ", START).await;
         Consumer { process, metrics: word(&words, "metrics") }
     }
@@ -102,7 +102,7 @@ impl Consumer {
         text(&format!("http://{}/metrics", self.metrics)).await
     }
 
-    pub async fn stop(&mut self) -> ExitStatus {
+    pub async fn stop(&self) -> ExitStatus {
         self.process.stop(STOP).await
     }
 }
@@ -124,7 +124,7 @@ impl Standalone {
         let own = format!("standalone: {{data: data, http_port: {}}}\n", port.number());
         write_config(dir, &format!("{yaml}{own}"));
         let command = command("sidelog-standalone", dir, &["--config", "sidelog.yaml"]);
-        let mut process = Process::start("sidelog-standalone", command, dir);
+        let process = Process::start("sidelog-standalone", command, dir);
         let words = process.ready("sidelog-standalone ready ", START).await;
         let password = std::fs::read_to_string(dir.join("data/reader.password")).unwrap();
         let sql = Sql::new(&word(&words, "sql"), &word(&words, "user"), password.trim());
@@ -201,7 +201,7 @@ impl Engine {
     }
 
     /// Ends it without a word (SIGKILL).
-    pub async fn kill(&mut self) {
+    pub async fn kill(&self) {
         self.process.kill().await;
     }
 

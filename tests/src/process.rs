@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -20,7 +20,6 @@ const TAIL: usize = 60;
 pub struct Process {
     name: String,
     child: Child,
-    status: Option<ExitStatus>,
     stdout: PathBuf,
     stderr: PathBuf,
     /// Where its own words begin in `stdout`; before that stands what an earlier run said.
@@ -38,7 +37,7 @@ impl Process {
         command.stdin(Stdio::piped()).stdout(open(&stdout)).stderr(open(&stderr)).process_group(0);
         let said_before = std::fs::metadata(&stdout).unwrap().len() as usize;
         let child = spawn(command).unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
-        Process { name: name.to_owned(), child, status: None, stdout, stderr, said_before }
+        Process { name: name.to_owned(), child, stdout, stderr, said_before }
     }
 
     pub fn id(&self) -> u32 {
@@ -52,7 +51,7 @@ impl Process {
 
     /// Waits for a line on standard output that starts with `prefix`, and returns its `key=value`
     /// words. Panics when the process ends instead, or takes longer than `within`.
-    pub async fn ready(&mut self, prefix: &str, within: Duration) -> HashMap<String, String> {
+    pub async fn ready(&self, prefix: &str, within: Duration) -> HashMap<String, String> {
         let deadline = Instant::now() + within;
         loop {
             let said = self.said();
@@ -74,48 +73,51 @@ impl Process {
     }
 
     /// Panics when the process has ended.
-    pub fn must_run(&mut self) {
+    pub fn must_run(&self) {
         if let Some(status) = self.ended() {
             panic!("{} ended unasked: {status}", self.name);
         }
     }
 
-    fn ended(&mut self) -> Option<ExitStatus> {
-        self.status = self.status.or_else(|| self.child.try_wait().unwrap());
-        self.status
+    /// How it ended, if it has. It is waited for only when this value is dropped: until then
+    /// nobody else is given its number, so that a signal never meets a stranger.
+    fn ended(&self) -> Option<ExitStatus> {
+        // SAFETY: all zeros is a valid siginfo_t; waitid writes nothing else.
+        let (done, info) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+            (libc::waitid(libc::P_PID, self.child.id(), &mut info, how), info)
+        };
+        assert_eq!(done, 0, "{}: {}", self.name, io::Error::last_os_error());
+        // SAFETY: waitid has filled the fields of a child's end, or left the number 0.
+        let (id, status) = unsafe { (info.si_pid(), info.si_status()) };
+        let raw = if info.si_code == libc::CLD_EXITED { status << 8 } else { status };
+        (id != 0).then(|| ExitStatus::from_raw(raw))
     }
 
     /// Sends `signal` to the process alone.
-    pub fn signal(&mut self, signal: libc::c_int) {
-        self.send(signal, false);
+    pub fn signal(&self, signal: libc::c_int) {
+        // SAFETY: plain system call, no memory involved.
+        unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
     }
 
     /// Sends `signal` to the process and all it started, as a terminal does on Ctrl-C.
-    pub fn signal_group(&mut self, signal: libc::c_int) {
-        self.send(signal, true);
-    }
-
-    fn send(&mut self, signal: libc::c_int, group: bool) {
-        // Once the child has been waited for, its number may be another's.
-        if self.ended().is_some() && !group {
-            return;
-        }
-        let id = self.child.id() as libc::pid_t;
+    pub fn signal_group(&self, signal: libc::c_int) {
         // SAFETY: plain system call, no memory involved.
-        unsafe { libc::kill(if group { -id } else { id }, signal) };
+        unsafe { libc::kill(-(self.child.id() as libc::pid_t), signal) };
     }
 
     /// Halts it: it keeps its connections and answers nothing.
-    pub fn pause(&mut self) {
+    pub fn pause(&self) {
         self.signal_group(libc::SIGSTOP);
     }
 
-    pub fn resume(&mut self) {
+    pub fn resume(&self) {
         self.signal_group(libc::SIGCONT);
     }
 
     /// Waits for the end.
-    pub async fn end(&mut self, within: Duration) -> ExitStatus {
+    pub async fn end(&self, within: Duration) -> ExitStatus {
         let deadline = Instant::now() + within;
         loop {
             if let Some(status) = self.ended() {
@@ -127,13 +129,13 @@ impl Process {
     }
 
     /// Asks it to end (SIGTERM) and waits.
-    pub async fn stop(&mut self, within: Duration) -> ExitStatus {
+    pub async fn stop(&self, within: Duration) -> ExitStatus {
         self.signal(libc::SIGTERM);
         self.end(within).await
     }
 
     /// Ends it without a word (SIGKILL): it alone, so that what it started must cope.
-    pub async fn kill(&mut self) -> ExitStatus {
+    pub async fn kill(&self) -> ExitStatus {
         self.signal(libc::SIGKILL);
         self.end(Duration::from_secs(10)).await
     }

@@ -44,7 +44,7 @@ impl Site {
 async fn openbao_and_sidelog_tell_the_same_also_after_a_restart() {
     let canary = Canary::new();
     let site = Site::new(&canary).await;
-    let mut standalone = site.start().await;
+    let standalone = site.start().await;
     let mut sent = site.load(&standalone, &canary, CALLS).await;
     let first = expected(&sent, &site.bao.audited());
     assert_eq!(first.len(), CALLS / load::KINDS * load::RECORDED_KINDS);
@@ -52,7 +52,7 @@ async fn openbao_and_sidelog_tell_the_same_also_after_a_restart() {
     assert_same(&first, &recorded(&standalone.sql).await);
 
     assert!(standalone.process.stop(60 * SECOND).await.success());
-    let mut standalone = site.start().await;
+    let standalone = site.start().await;
     assert_same(&first, &recorded(&standalone.sql).await);
 
     sent.extend(site.load(&standalone, &canary, load::KINDS).await);
@@ -71,7 +71,7 @@ async fn openbao_and_sidelog_tell_the_same_also_after_a_restart() {
 async fn kill_9_leaves_no_process_and_loses_no_answered_call() {
     let canary = Canary::new();
     let site = Site::new(&canary).await;
-    let mut standalone = site.start().await;
+    let standalone = site.start().await;
     let sent = site.load(&standalone, &canary, 40 * load::KINDS).await;
     let children = descendants(standalone.process.id());
     assert!(!children.is_empty(), "the engine runs in a process of its own");
@@ -92,7 +92,7 @@ async fn kill_9_leaves_no_process_and_loses_no_answered_call() {
 async fn ctrl_c_ends_all_and_is_no_failure() {
     let canary = Canary::new();
     let site = Site::new(&canary).await;
-    let mut standalone = site.start().await;
+    let standalone = site.start().await;
     let sent = site.load(&standalone, &canary, load::KINDS).await;
     let children = descendants(standalone.process.id());
     assert!(!children.is_empty(), "the engine runs in a process of its own");

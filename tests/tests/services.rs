@@ -2,6 +2,7 @@
 //!
 //! When one of these fails, the fault is in the set-up, not in Sidelog.
 
+use harness::load::{self, Load};
 use harness::{Bao, Canary, Engine, Kafka, Kinto, Port, Process, descendants, is_alive, wait_until};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use std::process::Command;
@@ -43,7 +44,7 @@ async fn kafka_keeps_its_messages_when_killed_and_when_stopped() {
 
 #[tokio::test]
 async fn a_paused_broker_answers_when_resumed() {
-    let mut kafka = Kafka::start().await;
+    let kafka = Kafka::start().await;
     kafka.create_topic("t", 1).await;
     let mut config = rdkafka::config::ClientConfig::new();
     let producer: FutureProducer = config.set("bootstrap.servers", kafka.bootstrap()).create().unwrap();
@@ -63,7 +64,7 @@ async fn a_paused_broker_answers_when_resumed() {
 #[tokio::test]
 async fn openbao_writes_down_calls_and_refusals_with_their_nonce() {
     let canary = Canary::new();
-    let mut bao = Bao::start(&canary).await;
+    let bao = Bao::start(&canary).await;
     let call = |token: &str, nonce: &'static str| {
         let call = reqwest::Client::new().post(format!("{}/v1/secret/data/app/db", bao.url()));
         call.header("X-Vault-Token", token)
@@ -89,9 +90,24 @@ async fn openbao_writes_down_calls_and_refusals_with_their_nonce() {
     Bao::start(&canary).await;
 }
 
+/// The yardstick of the tests with OpenBao: the whole load, past Sidelog.
+#[tokio::test]
+async fn openbao_writes_down_every_call_of_the_load() {
+    let canary = Canary::new();
+    let bao = Bao::start(&canary).await;
+    let (url, token) = (bao.url(), bao.token().to_owned());
+    let load = Load { url, token, canary, clients: 16, calls: 20 * load::KINDS, over: Duration::ZERO };
+    let sent = load.run().await;
+    let expected = load::expected(&sent, &bao.audited());
+    assert_eq!(expected.len(), 20 * load::RECORDED_KINDS);
+    let outcomes = ["success", "denied", "client_error"];
+    let count = |outcome: &str| expected.values().filter(|seen| seen.outcome == outcome).count();
+    assert_eq!(outcomes.map(count), [20 * 13, 20 * 2, 20 * 2]);
+}
+
 #[tokio::test]
 async fn kinto_keeps_a_history_by_user() {
-    let mut kinto = Kinto::start().await;
+    let kinto = Kinto::start().await;
     let bucket = format!("{}/v1/buckets/b", kinto.url());
     let answer = reqwest::Client::new().put(bucket).basic_auth("alice", Some("pw")).send().await.unwrap();
     assert_eq!(answer.status(), 201);
@@ -122,7 +138,7 @@ async fn what_a_test_starts_ends_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut shell = Command::new("bash");
     shell.args(["-c", "sleep 1000 & echo up pid=$!; wait"]);
-    let mut process = Process::start("shell", shell, dir.path());
+    let process = Process::start("shell", shell, dir.path());
     let words = process.ready("up ", 10 * SECOND).await;
     let family = descendants(std::process::id());
     let sleeper = *family.iter().find(|(id, _)| id.to_string() == words["pid"]).unwrap();
