@@ -18,8 +18,18 @@ pub(super) fn expand(node: &mut Node, env: &dyn Fn(&str) -> Option<String>, prob
                 node.kind = Kind::Failed;
             }
         },
-        Kind::List(items) => items.iter_mut().for_each(|item| expand(item, env, problems)),
-        Kind::Map(pairs) => pairs.iter_mut().for_each(|(_, value)| expand(value, env, problems)),
+        Kind::List(items) => {
+            for item in items {
+                expand(item, env, problems);
+                node.from_env |= item.from_env;
+            }
+        }
+        Kind::Map(pairs) => {
+            for (_, value) in pairs {
+                expand(value, env, problems);
+                node.from_env |= value.from_env;
+            }
+        }
         _ => {}
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Reads the files that `*_file` keys name; looks whether OpenAPI documents are there. Opens no socket.
 
-use super::problem::{Help, Pos, Problems, nearest, one_of, shown};
+use super::problem::{Help, Pos, Problems, Severity, nearest, one_of, shown};
 use super::tree::At;
 use super::{
     Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Delivery, Journal, Kafka, Level, OnFull,
@@ -33,7 +33,6 @@ const ADDRESS_HEADERS: &[&str] = &["X-Forwarded-For", "Forwarded", "X-Real-IP"];
 /// The valid configuration; meaningless where `problems` has an error.
 pub(super) fn validate(file: &yaml::File, dir: &Path, problems: &mut Problems) -> Config {
     let mut check = Check { dir, problems };
-    check.version(&file.version);
     let listen = check.address(&file.listen, "listen");
     let upstream = check.upstream(&file.upstream);
     let admin = check.admin(&file.admin);
@@ -240,12 +239,6 @@ impl Check<'_> {
 
     // Sections.
 
-    fn version(&mut self, version: &At<u32>) {
-        if version.value != 1 {
-            self.error(version.at, "`version` must be 1", "this Sidelog reads no other");
-        }
-    }
-
     fn service(&mut self, service: &At<String>) -> String {
         // Left out: the shape check has said so.
         if service.is_unset() {
@@ -273,21 +266,19 @@ impl Check<'_> {
         Upstream { host, port: port.unwrap_or(80) }
     }
 
+    /// A document that is missing never stops traffic; one named on the command line just now does.
     fn openapi(&mut self, value: &At<String>) -> PathBuf {
         let path = self.dir.join(self.text(value, "openapi"));
-        match std::fs::metadata(&path) {
-            Ok(meta) if meta.is_file() => {}
-            Ok(_) => self.warn(
-                value.at,
-                format!("`openapi`: {} is not a file", quoted(value)),
-                "name the documents one by one",
-            ),
-            Err(e) => self.warn(
-                value.at,
+        let severity = if value.is_unset() { Severity::Error } else { Severity::Warning };
+        let (message, help) = match std::fs::metadata(&path) {
+            Ok(meta) if meta.is_file() => return path,
+            Ok(_) => (format!("`openapi`: {} is not a file", quoted(value)), "name the documents one by one"),
+            Err(e) => (
                 format!("`openapi`: cannot read {}: {}", quoted(value), why(&e)),
-                "calls are recorded without operations until it is there",
+                "without it, calls are recorded without operations",
             ),
-        }
+        };
+        self.problems.add(severity, value.at, message, help);
         path
     }
 

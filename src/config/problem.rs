@@ -17,7 +17,8 @@ impl Pos {
 }
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// There is no configuration while this stands.
     Error,
@@ -35,7 +36,7 @@ impl Severity {
 }
 
 /// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
     /// None when it is not about a place in a file (a command-line option, a file that is missing).
     pub place: Option<Place>,
@@ -78,16 +79,16 @@ impl Problems {
     }
 
     pub fn error(&mut self, at: Pos, message: impl Into<String>, help: impl Into<Help>) {
-        self.add(Severity::Error, at, message.into(), help.into());
+        self.add(Severity::Error, at, message, help);
     }
 
     pub fn warn(&mut self, at: Pos, message: impl Into<String>, help: impl Into<Help>) {
-        self.add(Severity::Warning, at, message.into(), help.into());
+        self.add(Severity::Warning, at, message, help);
     }
 
-    fn add(&mut self, severity: Severity, at: Pos, message: String, help: Help) {
+    pub fn add(&mut self, severity: Severity, at: Pos, message: impl Into<String>, help: impl Into<Help>) {
         let place = (!at.is_unset()).then(|| self.place(at));
-        self.list.push((at, Problem { place, message, help: help.0, severity }));
+        self.list.push((at, Problem { place, message: message.into(), help: help.into().0, severity }));
     }
 
     /// `Ok(warnings)` where nothing is an error, otherwise everything; in file order.

@@ -19,7 +19,7 @@ pub(super) fn check(check: &mut Check<'_>, properties: &BTreeMap<String, At<Scal
     for (name, value) in properties {
         match verdict(name, value.value.0.trim()) {
             Verdict::Refused(why) => {
-                check.error(value.at, format!("`kafka.properties`: `{name}` is Sidelog's own"), why)
+                check.error(value.at, format!("`kafka.properties`: `{name}` must not be set like this"), why)
             }
             Verdict::Needless => check.warn(
                 value.at,

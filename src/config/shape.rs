@@ -6,13 +6,17 @@ use super::problem::{Pos, Problems, nearest, one_of, shown};
 use super::tree::{Key, Kind, Node};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
+use std::sync::LazyLock;
 
 /// The JSON Schema of the configuration, nothing by reference.
-pub(super) fn schema() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
-    let mut schema = settings.into_generator().into_root_schema_for::<super::yaml::File>().to_value();
-    tidy(&mut schema);
-    schema
+pub(super) fn schema() -> &'static Value {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+        let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
+        let mut schema = settings.into_generator().into_root_schema_for::<super::yaml::File>().to_value();
+        tidy(&mut schema);
+        schema
+    });
+    &SCHEMA
 }
 
 /// Takes out defaults that say nothing: those of keys that must be given, and those of whole sections,
@@ -36,12 +40,12 @@ fn tidy(schema: &mut Value) {
 
 /// What is left of the document when everything that does not fit is taken out.
 pub(super) fn check(document: Node, schema: &Value, problems: &mut Problems) -> Node {
-    let start = Pos { line: document.at.line.max(1), column: document.at.column.max(1) };
     let document = match document.kind {
         // Nothing but comments, perhaps: the keys that must be there are named.
-        Kind::Null => Node { kind: Kind::Map(Vec::new()), ..document },
+        Kind::Null => Node { at: Pos { line: 1, column: 1 }, kind: Kind::Map(Vec::new()), from_env: false },
         _ => document,
     };
+    let start = document.at;
     let mut shape = Shape { root: schema, problems };
     let rest = shape.value("", start, document, schema);
     rest.unwrap_or(Node { at: start, kind: Kind::Map(Vec::new()), from_env: false })
@@ -81,11 +85,11 @@ impl Shape<'_> {
             },
             Kind::List(items) if kinds.array.is_some() => {
                 let kind = self.list(path, node.at, items, schema, kinds.array?);
-                Some(Node { at: node.at, kind: Kind::List(kind?), from_env: false })
+                Some(Node { kind: Kind::List(kind?), ..node })
             }
             Kind::Map(pairs) if kinds.object.is_some() => {
                 let kind = Kind::Map(self.map(path, label, pairs, kinds.object?));
-                Some(Node { at: node.at, kind, from_env: false })
+                Some(Node { kind, ..node })
             }
             _ => {
                 self.wrong_kind(path, &node, schema, &kinds);
@@ -104,14 +108,14 @@ impl Shape<'_> {
     ) -> Option<Vec<Node>> {
         let least = [schema, array].iter().find_map(|s| s.get("minItems")).and_then(Value::as_u64);
         if items.is_empty() && least.is_some_and(|n| n > 0) {
-            self.problems.error(at, format!("`{path}` must not be empty"), ());
+            self.problems.error(at, format!("{} must not be empty", name_of(path)), ());
             return None;
         }
         let wanted = array.get("items").unwrap_or(&Value::Null);
         let mut kept = Vec::with_capacity(items.len());
         for item in items {
             if matches!(item.kind, Kind::Null) {
-                self.problems.error(item.at, format!("an item of `{path}` is empty"), ());
+                self.problems.error(item.at, format!("an item of {} is empty", section(path)), ());
                 continue;
             }
             let label = item.at;
@@ -195,6 +199,7 @@ impl Shape<'_> {
         let (least, most) = (bound("minimum"), bound("maximum"));
         if least.is_some_and(|n| number < n) || most.is_some_and(|n| number > n) {
             let range = match (least, most) {
+                (Some(least), Some(most)) if least == most => least.to_string(),
                 (Some(least), Some(most)) => format!("between {least} and {most}"),
                 (Some(least), None) => format!("at least {least}"),
                 _ => format!("at most {}", most.unwrap_or_default()),

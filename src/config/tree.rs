@@ -54,7 +54,8 @@ impl Kind {
         match self {
             Kind::Null | Kind::Failed => "empty",
             Kind::Bool(_) => "true or false",
-            Kind::Int(..) | Kind::Float(..) => "a number",
+            Kind::Int(..) => "a number",
+            Kind::Float(..) => "a decimal number",
             Kind::Text(_) => "text",
             Kind::List(_) => "a list",
             Kind::Map(_) => "a mapping",

@@ -2,7 +2,8 @@
 //! writes down the keys it knows, each either shown or replaced by `[secret]`.
 
 use super::{
-    ActorRule, BasePath, ClientIp, Config, HeaderRule, JwtRule, OnFull, Place, Redact, Rule, Selector,
+    ActorRule, Audit, BasePath, ClientIp, Config, HeaderRule, JwtRule, OnFull, Place, Redact, Relay, Rule,
+    Selector,
 };
 use super::{properties, units};
 use serde_json::{Map, Value, json};
@@ -45,14 +46,7 @@ pub fn effective(config: &Config) -> Value {
             BasePath::None => json!("none"),
             BasePath::Explicit(prefixes) => json!(prefixes),
         },
-        "audit": {
-            "ignore": audit.ignore.iter().map(selector).collect::<Vec<_>>(),
-            "include_reads": audit.include_reads.iter().map(selector).collect::<Vec<_>>(),
-            "rules": audit.rules.iter().map(rule).collect::<Vec<_>>(),
-            "unmatched": audit.unmatched,
-            "level": audit.level,
-            "delivery": audit.delivery,
-        },
+        "audit": audit_rules(audit),
         "capture": { "max_body": units::show_size(capture.max_body as u64) },
         "actor": actor.iter().map(actor_rule).collect::<Vec<_>>(),
         "client_ip": { "header": header, "trusted_proxies": trusted_proxies },
@@ -76,16 +70,31 @@ pub fn effective(config: &Config) -> Value {
             "cluster": clickhouse.cluster,
         },
         "admin": { "listen": admin.listen, "local": admin.local },
-        "relay": {
-            "max_head": units::show_size(relay.max_head as u64),
-            "max_fields": relay.max_fields,
-            "head_timeout": units::show_duration(relay.head_timeout),
-            "drain_timeout": units::show_duration(relay.drain_timeout),
-            "max_connections": relay.max_connections,
-            "upgrades": relay.upgrades,
-            "threads": relay.threads,
-        },
+        "relay": relay_bounds(relay),
         "standalone": { "data": standalone.data, "http_port": standalone.http_port },
+    })
+}
+
+fn audit_rules(audit: &Audit) -> Value {
+    json!({
+        "ignore": audit.ignore.iter().map(selector).collect::<Vec<_>>(),
+        "include_reads": audit.include_reads.iter().map(selector).collect::<Vec<_>>(),
+        "rules": audit.rules.iter().map(rule).collect::<Vec<_>>(),
+        "unmatched": audit.unmatched,
+        "level": audit.level,
+        "delivery": audit.delivery,
+    })
+}
+
+fn relay_bounds(relay: &Relay) -> Value {
+    json!({
+        "max_head": units::show_size(relay.max_head as u64),
+        "max_fields": relay.max_fields,
+        "head_timeout": units::show_duration(relay.head_timeout),
+        "drain_timeout": units::show_duration(relay.drain_timeout),
+        "max_connections": relay.max_connections,
+        "upgrades": relay.upgrades,
+        "threads": relay.threads,
     })
 }
 

@@ -19,6 +19,7 @@ pub(super) type Texts = Vec<At<String>>;
 #[schemars(extend("required" = ["service", "upstream"]))]
 pub(super) struct File {
     /// Version of this format.
+    #[schemars(range(min = 1, max = 1))]
     pub version: At<u32>,
     /// The service's name, in every event.
     #[schemars(example = &"orders")]
