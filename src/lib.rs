@@ -1,14 +1,24 @@
 //! Sidelog's sidecar: relays HTTP bytes unchanged and records who did what.
+//!
+//! ARCHITECTURE.md follows one request through these modules.
 
+pub mod admin;
+pub mod auditor;
+pub mod capture;
+pub mod check;
 pub mod config;
+pub mod emit;
+pub mod exchange;
+pub mod explain;
 pub mod extract;
 pub mod head;
-pub mod policy;
-pub mod pseudonym;
-pub mod relay;
-pub mod capture;
+pub mod logging;
 pub mod metrics;
-pub mod redact;
 pub mod openapi;
+pub mod policy;
+pub mod proxy;
 pub mod pseudonym;
+pub mod redact;
+pub mod relay;
+pub mod rules;
 pub mod spec_match;

@@ -40,6 +40,7 @@ pub use keys::{BadRedact, SchemaMarks};
 use crate::config;
 use crate::pseudonym::Pseudonyms;
 use sidelog_event::{AuditEvent, Message};
+use sidelog_journal::Storable;
 use std::borrow::Cow;
 use tally::{Edits, MASK, Tally};
 use text::Pass;
@@ -65,6 +66,37 @@ impl Redacted<AuditEvent<'_>> {
     }
 }
 
+impl Redacted<AuditEvent<'_>> {
+    /// Leaves out what an intent can do without, where it does not fit its slot.
+    pub fn shorten(&mut self) {
+        let event = &mut self.0;
+        for text in [
+            &mut event.http.query,
+            &mut event.http.user_agent,
+            &mut event.operation.summary,
+            &mut event.client.forwarded,
+        ] {
+            *text = Cow::Borrowed("");
+        }
+        event.operation.tags.clear();
+        event.operation.alternatives.clear();
+        event.actor.roles.clear();
+        for text in [
+            &mut event.http.path,
+            &mut event.http.host,
+            &mut event.operation.route,
+            &mut event.operation.resource_id,
+        ] {
+            if text.chars().nth(120).is_some() {
+                *text = Cow::Owned(text.chars().take(120).collect());
+            }
+        }
+        for (_, value) in &mut event.operation.path_params.0 {
+            *value = Cow::Borrowed("");
+        }
+    }
+}
+
 /// A redacted event as JSON, ready for the journal.
 #[derive(Debug, Clone, Copy)]
 pub struct StoredEvent<'b> {
@@ -72,14 +104,12 @@ pub struct StoredEvent<'b> {
     bytes: &'b [u8],
 }
 
-impl StoredEvent<'_> {
-    /// The event's id.
-    pub fn id(&self) -> Uuid {
+impl Storable for StoredEvent<'_> {
+    fn id(&self) -> Uuid {
         self.id
     }
 
-    /// The event's JSON.
-    pub fn bytes(&self) -> &[u8] {
+    fn bytes(&self) -> &[u8] {
         self.bytes
     }
 }

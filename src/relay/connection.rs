@@ -58,7 +58,14 @@ struct Lane {
 
 impl Lane {
     fn new() -> Self {
-        Lane { buffer: Buffer::default(), ready: 0, framer: Framer::Done, eof: false, dead: false, fin: false }
+        Lane {
+            buffer: Buffer::default(),
+            ready: 0,
+            framer: Framer::Done,
+            eof: false,
+            dead: false,
+            fin: false,
+        }
     }
 
     fn flushed(&self) -> bool {
@@ -175,6 +182,7 @@ impl<C: Wire, O: Observer> Connection<C, O> {
                 return self.refuse(refusal).await;
             }
             if self.upstream.is_none() && !self.connect(upstream).await {
+                self.observer.unreachable();
                 self.end_call(Some("upstream_connect"), Some(502));
                 return self.answer(502).await;
             }
@@ -424,7 +432,9 @@ impl<C: Wire, O: Observer> Connection<C, O> {
             self.response_scanner = HeadScanner::default();
             let framing =
                 parse::response(raw, &mut self.response_index, &self.asked).map_err(Over::BadResponse)?;
-            if framing.status == 101 && !self.asked.may_switch_to(parse::switched_to(raw, &self.response_index)) {
+            if framing.status == 101
+                && !self.asked.may_switch_to(parse::switched_to(raw, &self.response_index))
+            {
                 return Err(Over::BadResponse("unasked_upgrade"));
             }
             self.down.ready += len;

@@ -358,7 +358,8 @@ mod tests {
 
     #[test]
     fn responses_may_pad_chunk_sizes() {
-        let (body, _, done) = run(false, b"4  \r\nWiki\r\n0 ; x y\r\nServer-Timing: a b;\r\n\r\n", 3).unwrap();
+        let (body, _, done) =
+            run(false, b"4  \r\nWiki\r\n0 ; x y\r\nServer-Timing: a b;\r\n\r\n", 3).unwrap();
         assert_eq!((body.as_slice(), done), (&b"Wiki"[..], true));
         assert!(run(false, b"4\nWiki", 1).is_err());
     }

@@ -9,7 +9,20 @@ const TOKEN: [bool; 256] = {
         table[b] = c.is_ascii_alphanumeric()
             || matches!(
                 c,
-                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
             );
         b += 1;
     }
@@ -65,7 +78,27 @@ pub fn is_host(value: &[u8]) -> bool {
         },
     };
     let name_ok = !name.is_empty()
-        && name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='));
+        && name.iter().all(|b| {
+            b.is_ascii_alphanumeric()
+                || matches!(
+                    b,
+                    b'-' | b'.'
+                        | b'_'
+                        | b'~'
+                        | b'%'
+                        | b'!'
+                        | b'$'
+                        | b'&'
+                        | b'\''
+                        | b'('
+                        | b')'
+                        | b'*'
+                        | b'+'
+                        | b','
+                        | b';'
+                        | b'='
+                )
+        });
     name_ok && port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
 }
 
@@ -75,10 +108,15 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for good in ["a", "a:80", "example.com", "10.0.0.1:8080", "[::1]", "[2001:db8::1]:443", "my_svc", "a:"] {
+        for good in
+            ["a", "a:80", "example.com", "10.0.0.1:8080", "[::1]", "[2001:db8::1]:443", "my_svc", "a:"]
+        {
             assert!(is_host(good.as_bytes()), "{good}");
         }
-        for bad in ["", "a/health", "a b", "u@a", "a:8080x", "a:123456", "[::1", "[zz]", "[::1]x", ":80", "a#b", "a?b", "a\\b", "a:80:81"] {
+        for bad in [
+            "", "a/health", "a b", "u@a", "a:8080x", "a:123456", "[::1", "[zz]", "[::1]x", ":80", "a#b",
+            "a?b", "a\\b", "a:80:81",
+        ] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }
     }

@@ -31,6 +31,9 @@ pub trait Observer {
     /// error refuses the request after all.
     fn begin(&mut self, head: Head<'_>, framing: &RequestFraming) -> Result<Self::Call, Refusal>;
 
+    /// The service cannot be connected to; the client gets 502.
+    fn unreachable(&mut self);
+
     /// A request was refused. `received`: what there is of its head.
     fn refused(&mut self, refusal: Refusal, received: &[u8]);
 }

@@ -44,6 +44,9 @@ impl RequestFraming {
     }
 }
 
+/// Bytes of empty lines before a request line.
+const MAX_EMPTY_LINES: usize = 8;
+
 /// Finds the end of a head that arrives in pieces, and refuses early what can never become one.
 #[derive(Debug, Default, Clone)]
 pub struct HeadScanner {
@@ -69,8 +72,8 @@ impl HeadScanner {
             }
             if lf - 1 == self.line_start {
                 match (self.lines, lf) {
-                    // RFC 9112 §2.2: one empty line before the request line is tolerated.
-                    (0, 1) => {}
+                    // RFC 9112 §2.2: at least one empty line before the request line is tolerated.
+                    (0, ..=MAX_EMPTY_LINES) => {}
                     (0, _) => return Err(refuse(400, "bad_request_line")),
                     _ => return self.whole(lf + 1, limits),
                 }
@@ -179,9 +182,12 @@ fn request_line(at: usize, line: &[u8], index: &mut HeadIndex) -> Result<(), Ref
     Ok(())
 }
 
-/// No space, control byte or byte that is not UTF-8. Well-formed UTF-8 is outside RFC 3986 but common;
+/// No space, control byte, fragment or byte that is not UTF-8. Well-formed UTF-8 is outside RFC 3986 but common;
 /// U+0085 and U+00A0 are white space to some services' line splitters, so they may not pass.
 fn is_target(target: &[u8]) -> bool {
+    if target.contains(&b'#') {
+        return false;
+    }
     if target.iter().all(|b| matches!(b, b'!'..=b'~')) {
         return true;
     }
@@ -250,7 +256,11 @@ impl<'a> Facts<'a> {
         }
         if !value.eq_ignore_ascii_case(b"chunked") {
             let codings = value.split(|b| *b == b',').map(trim_ows);
-            let known = codings.clone().all(|c| [&b"gzip"[..], b"x-gzip", b"deflate", b"compress", b"x-compress", b"chunked"].iter().any(|k| c.eq_ignore_ascii_case(k)));
+            let known = codings.clone().all(|c| {
+                [&b"gzip"[..], b"x-gzip", b"deflate", b"compress", b"x-compress", b"chunked"]
+                    .iter()
+                    .any(|k| c.eq_ignore_ascii_case(k))
+            });
             let last_chunked = codings.clone().last().is_some_and(|c| c.eq_ignore_ascii_case(b"chunked"));
             let once = codings.filter(|c| c.eq_ignore_ascii_case(b"chunked")).count() == 1;
             // Well formed, but a coding we cannot see through.
@@ -321,8 +331,17 @@ fn digits(value: &[u8]) -> Option<u64> {
 
 /// CGI-style services read `Content_Length` as `Content-Length`.
 fn folds_into_framing(name: &[u8]) -> bool {
-    const FRAMING: [&str; 9] =
-        ["content-length", "transfer-encoding", "connection", "host", "upgrade", "expect", "te", "trailer", "keep-alive"];
+    const FRAMING: [&str; 9] = [
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "host",
+        "upgrade",
+        "expect",
+        "te",
+        "trailer",
+        "keep-alive",
+    ];
     FRAMING.iter().any(|f| {
         f.len() == name.len()
             && f.bytes().zip(name).all(|(f, n)| f == if *n == b'_' { b'-' } else { n.to_ascii_lowercase() })
@@ -339,7 +358,11 @@ pub struct ResponseFraming {
 }
 
 /// Reads a whole response head into `index`. RFC 9112 §6.3 decides where the body ends.
-pub fn response(raw: &[u8], index: &mut HeadIndex, asked: &RequestFraming) -> Result<ResponseFraming, &'static str> {
+pub fn response(
+    raw: &[u8],
+    index: &mut HeadIndex,
+    asked: &RequestFraming,
+) -> Result<ResponseFraming, &'static str> {
     index.fields.clear();
     index.len = raw.len();
     let mut rows = lines(raw);
@@ -416,7 +439,9 @@ fn status_line(line: &[u8]) -> Option<(u16, u8)> {
 
 /// The protocol a 101 switches to, lower-cased.
 pub fn switched_to(raw: &[u8], index: &HeadIndex) -> Option<String> {
-    crate::head::Head { raw, index }.first("upgrade").map(|v| String::from_utf8_lossy(v).trim().to_ascii_lowercase())
+    crate::head::Head { raw, index }
+        .first("upgrade")
+        .map(|v| String::from_utf8_lossy(v).trim().to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -467,7 +492,10 @@ mod tests {
         assert_eq!(with("Content-Length: 3\r\n").unwrap().body, Framer::Sized(3));
         assert_eq!(with("content-length:0\r\n").unwrap().body, Framer::Done);
         assert_eq!(with("Transfer-Encoding: Chunked\r\n").unwrap().body, Framer::chunked(true));
-        assert_eq!(with("Upgrade: WebSocket\r\nConnection: upgrade\r\n").unwrap().upgrade, Some(vec!["websocket".into()]));
+        assert_eq!(
+            with("Upgrade: WebSocket\r\nConnection: upgrade\r\n").unwrap().upgrade,
+            Some(vec!["websocket".into()])
+        );
         assert!(read(b"GET / HTTP/1.0\r\n\r\n").is_ok());
         assert!(read(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").is_ok());
         assert!(read(b"POST http://A/x HTTP/1.1\r\nHost: a\r\n\r\n").is_ok());
@@ -519,6 +547,7 @@ mod tests {
             ("POST /a\tb HTTP/1.1\r\nHost: a\r\n\r\n", "bad_target", 400),
             ("POST /a\0 HTTP/1.1\r\nHost: a\r\n\r\n", "bad_target", 400),
             ("POST /a\u{a0}b HTTP/1.1\r\nHost: a\r\n\r\n", "bad_target", 400),
+            ("POST /a#b HTTP/1.1\r\nHost: a\r\n\r\n", "bad_target", 400),
             ("POST a HTTP/1.1\r\nHost: a\r\n\r\n", "bad_target", 400),
             ("POST * HTTP/1.1\r\nHost: a\r\n\r\n", "bad_target", 400),
             ("POST https://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "bad_target", 400),
@@ -528,7 +557,7 @@ mod tests {
             ("G\"ET / HTTP/1.1\r\nHost: a\r\n\r\n", "bad_request_line", 400),
             ("(GET / HTTP/1.1\r\nHost: a\r\n\r\n", "bad_request_line", 400),
             (" GET / HTTP/1.1\r\nHost: a\r\n\r\n", "bad_request_line", 400),
-            ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "bad_request_line", 400),
+            ("\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "bad_request_line", 400),
             ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "bare_lf", 400),
             ("GET / HTTP/1.1\nHost: a\n\n", "bare_lf", 400),
             ("GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", "bare_lf", 400),
@@ -549,15 +578,28 @@ mod tests {
     #[test]
     fn heads_are_bounded() {
         let long = format!("GET /{}", "a".repeat(70_000));
-        assert_eq!(HeadScanner::default().scan_request(long.as_bytes(), LIMITS), Err(Refusal { status: 414, reason: "target_too_long" }));
+        assert_eq!(
+            HeadScanner::default().scan_request(long.as_bytes(), LIMITS),
+            Err(Refusal { status: 414, reason: "target_too_long" })
+        );
         let wide = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(70_000));
-        assert_eq!(HeadScanner::default().scan_request(wide.as_bytes(), LIMITS), Err(Refusal { status: 431, reason: "head_too_large" }));
+        assert_eq!(
+            HeadScanner::default().scan_request(wide.as_bytes(), LIMITS),
+            Err(Refusal { status: 431, reason: "head_too_large" })
+        );
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "X: 1\r\n".repeat(1001));
-        assert_eq!(HeadScanner::default().scan_request(many.as_bytes(), LIMITS), Err(Refusal { status: 431, reason: "too_many_fields" }));
+        assert_eq!(
+            HeadScanner::default().scan_request(many.as_bytes(), LIMITS),
+            Err(Refusal { status: 431, reason: "too_many_fields" })
+        );
     }
 
     fn answer(wire: &str, head_method: bool, upgrade: bool) -> Result<ResponseFraming, &'static str> {
-        let asked = RequestFraming { body: Framer::Done, head_method, upgrade: upgrade.then(|| vec!["websocket".into()]) };
+        let asked = RequestFraming {
+            body: Framer::Done,
+            head_method,
+            upgrade: upgrade.then(|| vec!["websocket".into()]),
+        };
         let mut scanner = HeadScanner::default();
         let len = (1..=wire.len()).find_map(|n| scanner.scan_response(&wire.as_bytes()[..n])).expect("whole");
         response(&wire.as_bytes()[..len], &mut HeadIndex::default(), &asked)
@@ -569,14 +611,28 @@ mod tests {
         assert_eq!(body("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), Ok(Framer::Sized(5)));
         assert_eq!(body("HTTP/1.1 200\r\nContent-Length: 5, 5\r\n\r\n"), Ok(Framer::Sized(5)));
         assert_eq!(body("HTTP/1.0 200 OK\nX: y\n\n"), Ok(Framer::UntilClose));
-        assert_eq!(body("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"), Ok(Framer::chunked(false)));
+        assert_eq!(
+            body("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
+            Ok(Framer::chunked(false))
+        );
         assert_eq!(body("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n"), Ok(Framer::UntilClose));
         assert_eq!(body("HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n"), Ok(Framer::Done));
         assert_eq!(body("HTTP/1.1 304 No\r\nContent-Length: 5\r\n\r\n"), Ok(Framer::Done));
         assert_eq!(body("HTTP/1.1 103 Early\r\nLink: x\r\n\r\n"), Ok(Framer::Done));
-        assert_eq!(answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true, false).map(|r| r.body), Ok(Framer::Done));
-        assert_eq!(answer("HTTP/1.1 101 S\r\nUpgrade: websocket\r\n\r\n", false, true).map(|r| r.body), Ok(Framer::Tunnel));
-        let both = answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", false, false).unwrap();
+        assert_eq!(
+            answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true, false).map(|r| r.body),
+            Ok(Framer::Done)
+        );
+        assert_eq!(
+            answer("HTTP/1.1 101 S\r\nUpgrade: websocket\r\n\r\n", false, true).map(|r| r.body),
+            Ok(Framer::Tunnel)
+        );
+        let both = answer(
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            false,
+            false,
+        )
+        .unwrap();
         assert_eq!((both.body, both.then_close), (Framer::chunked(false), true));
     }
 

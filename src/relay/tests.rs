@@ -36,6 +36,9 @@ impl Observer for Log {
         self.add(format!("begin {} {}", head.method(), String::from_utf8_lossy(head.target())));
         Ok(Seen { log: self.clone(), body: 0, answer: 0 })
     }
+    fn unreachable(&mut self) {
+        self.add("unreachable".into());
+    }
     fn refused(&mut self, refusal: Refusal, _: &[u8]) {
         self.add(format!("refused {} {}", refusal.status, refusal.reason));
     }
@@ -119,7 +122,10 @@ async fn the_end_is_told_before_the_last_byte() {
     assert_eq!(read_until(&mut client, b"ok").await, OK);
     // The answer has just been read: the end must already be known.
     assert_eq!(log.lines(), ["begin POST /a", "status 200", "end Complete 3 Complete 2"]);
-    client.write_all(b"PUT /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nWiki\r\n0\r\n\r\n").await.unwrap();
+    client
+        .write_all(b"PUT /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nWiki\r\n0\r\n\r\n")
+        .await
+        .unwrap();
     read_until(&mut client, b"204 No\r\n\r\n").await;
     assert_eq!(log.lines()[3..], ["begin PUT /b", "status 204", "end Complete 4 Complete 0"]);
 }
@@ -184,10 +190,16 @@ async fn a_body_malformed_from_its_start_never_reaches_the_service() {
         seen.send(rest(&mut origin).await).unwrap();
     })
     .await;
-    client.write_all(b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n").await.unwrap();
+    client
+        .write_all(b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")
+        .await
+        .unwrap();
     let answer = rest(&mut client).await.unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 400 "), "{}", String::from_utf8_lossy(&answer));
-    assert_eq!(log.lines(), ["begin POST /a", "end Aborted 0 Aborted 0 request_malformed own 400", "refused 400 chunk_size"]);
+    assert_eq!(
+        log.lines(),
+        ["begin POST /a", "end Aborted 0 Aborted 0 request_malformed own 400", "refused 400 chunk_size"]
+    );
     assert!(tokio::time::timeout(Duration::from_millis(100), hear).await.is_err(), "a connection was opened");
 }
 
@@ -199,7 +211,10 @@ async fn a_body_malformed_later_breaks_off_towards_the_service() {
         seen.send(rest(&mut origin).await.is_err()).unwrap();
     })
     .await;
-    client.write_all(b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nWiki").await.unwrap();
+    client
+        .write_all(b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nWiki")
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     client.write_all(b"\r\n+5\r\n").await.unwrap();
     assert!(rest(&mut client).await.unwrap().starts_with(b"HTTP/1.1 400 "));
@@ -245,7 +260,9 @@ async fn bytes_after_an_upgrade_that_was_declined_are_the_next_request() {
     })
     .await;
     client
-        .write_all(b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\nDELETE /b HTTP/1.1\r\nHost: a\r\n\r\n")
+        .write_all(
+            b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\nDELETE /b HTTP/1.1\r\nHost: a\r\n\r\n",
+        )
         .await
         .unwrap();
     client.shutdown().await.unwrap();

@@ -172,6 +172,14 @@ impl SpecMatcher {
         &self.operations
     }
 
+    /// Where one of [`SpecMatcher::operations`] stands among them.
+    pub fn index_of(&self, operation: &Operation) -> Option<usize> {
+        let first = self.operations.as_ptr() as usize;
+        let at = std::ptr::from_ref(operation) as usize;
+        let index = at.checked_sub(first)? / size_of::<Operation>();
+        (index < self.operations.len()).then_some(index)
+    }
+
     /// One line per document for the start-up log.
     pub fn summary(&self) -> &[String] {
         &self.summary

@@ -209,7 +209,9 @@ fn status(client: &Record) -> Option<u16> {
 /// What must be audited: all but safe methods, in exactly their spelling, without a body and
 /// without a method override.
 fn is_mutating(request: &Request) -> bool {
+    // A tunnel may carry anything, so that asking for one is recorded.
+    let upgrade = request.field("upgrade").is_some();
     let safe = ["GET", "HEAD", "OPTIONS", "TRACE"].contains(&request.method.as_str());
     let overridden = request.field("x-http-method-override").is_some() || request.target.contains("_method=");
-    !safe || overridden || !request.body.is_empty()
+    !safe || overridden || upgrade || !request.body.is_empty()
 }

@@ -1,0 +1,238 @@
+//! What every call needs and shares: the rules, the journal, the metrics. Starts them and tells how
+//! they are.
+
+use crate::config::{self, Config, OnFull, Problem};
+use crate::metrics::Metrics;
+use crate::pseudonym::Pseudonyms;
+use crate::redact::Redacted;
+use crate::rules::Rules;
+use sidelog_event::{AuditEvent, MatchKind, Outcome, Stage};
+use sidelog_journal::{ClaimError, Journal, Opened, Options, Recovery, Slot};
+use std::cell::RefCell;
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Why the sidecar cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address} for {what}: {source}")]
+    Listen { what: &'static str, address: SocketAddr, source: io::Error },
+    #[error("upstream host `{host}` cannot be resolved: {why}")]
+    Upstream { host: String, why: String },
+    #[error("journal: {0}")]
+    Journal(#[from] sidelog_journal::OpenError),
+    #[error("pseudonym key {path}: {source}")]
+    Key { path: String, source: io::Error },
+    #[error("kafka settings: {0}")]
+    Kafka(String),
+    #[error("{0}")]
+    Rules(Box<Problem>),
+}
+
+/// Room for an intent in the open-call table. A longer one is cut to its essentials.
+const SLOT_BYTES: u32 = 2048;
+/// The file in the journal directory that holds a key made by ourselves.
+const KEY_FILE: &str = "pseudonym.key";
+
+thread_local! {
+    /// Serialised events, one at a time.
+    static JSON: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+pub struct Auditor {
+    service: String,
+    rules: Rules,
+    pseudonyms: Pseudonyms,
+    journal: Arc<Journal>,
+    metrics: Arc<Metrics>,
+    max_body: usize,
+    on_full: OnFull,
+}
+
+impl std::fmt::Debug for Auditor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auditor").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+impl Auditor {
+    /// Opens the journal, loads the documents, and records the calls that were open when the last
+    /// life ended.
+    pub fn start(config: &Config) -> Result<Auditor, StartError> {
+        let opened = Journal::open(Options {
+            max_bytes: config.journal.max_bytes,
+            max_open_calls: config.journal.max_open_calls,
+            slot_bytes: SLOT_BYTES,
+            ..Options::new(&config.journal.dir)
+        })?;
+        let Opened { journal, orphans, recovery } = opened;
+        report(&recovery);
+        let pseudonyms = Pseudonyms::new(&pseudonym_key(config)?);
+        let (rules, problems) =
+            Rules::load(config, &pseudonyms).map_err(|p| StartError::Rules(Box::new(p)))?;
+        for problem in problems {
+            tracing::warn!("{problem}");
+        }
+        for line in rules.specs.summary() {
+            tracing::info!("{line}");
+        }
+        let auditor = Auditor {
+            service: config.service.clone(),
+            rules,
+            pseudonyms,
+            journal,
+            metrics: Arc::new(Metrics::default()),
+            max_body: config.capture.max_body,
+            on_full: config.journal.on_full,
+        };
+        for orphan in &orphans {
+            auditor.record_orphan(&orphan.bytes);
+        }
+        auditor.journal.recovered();
+        Ok(auditor)
+    }
+
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub fn pseudonyms(&self) -> &Pseudonyms {
+        &self.pseudonyms
+    }
+
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.journal
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    pub fn max_body(&self) -> usize {
+        self.max_body
+    }
+
+    pub fn on_full(&self) -> OnFull {
+        self.on_full
+    }
+
+    /// Puts an intent into the open-call table. `None` when there is no room; traffic goes on.
+    pub fn claim(&self, mut intent: Redacted<AuditEvent<'_>>) -> Option<Slot> {
+        let claimed = JSON.with_borrow_mut(|json| match self.try_claim(&intent, json) {
+            Some(Err(ClaimError::TooLong { .. })) => {
+                intent.shorten();
+                self.try_claim(&intent, json)
+            }
+            other => other,
+        });
+        let slot = claimed.and_then(Result::ok);
+        if slot.is_none() {
+            self.metrics.intents_skipped.inc();
+        }
+        slot
+    }
+
+    /// `None` when the event cannot be written as JSON, which plain data always can.
+    fn try_claim(
+        &self,
+        intent: &Redacted<AuditEvent<'_>>,
+        json: &mut Vec<u8>,
+    ) -> Option<Result<Slot, ClaimError>> {
+        intent.store(json).ok().map(|stored| self.journal.claim(&stored))
+    }
+
+    /// Appends an event to the journal. One that does not fit is counted, and a later loss record
+    /// names it.
+    pub fn record(&self, event: &Redacted<AuditEvent<'_>>) {
+        let lost = JSON.with_borrow_mut(|json| match event.store(json) {
+            Ok(stored) => self.journal.append(&stored).err().map(|refused| refused.reason.as_str()),
+            Err(_) => Some("unserialisable"),
+        });
+        if let Some(reason) = lost {
+            return self.metrics.lose(reason);
+        }
+        self.metrics.events.inc();
+        self.metrics.redactions.inc_by(u64::from(event.redactions.count));
+        match event.operation.matched {
+            MatchKind::Ambiguous => _ = self.metrics.ambiguous.inc(),
+            MatchKind::Unmatched => _ = self.metrics.unmatched.inc(),
+            MatchKind::Matched | MatchKind::MethodNotInSpec => {}
+        }
+    }
+
+    /// The call of an intent left by a life that ended by force: what became of it is not known.
+    fn record_orphan(&self, intent: &[u8]) {
+        let Ok(mut event) = serde_json::from_slice::<AuditEvent<'_>>(intent) else {
+            tracing::error!("an open call's intent cannot be read; the call is lost");
+            self.metrics.lose("corrupt");
+            return;
+        };
+        event.stage = Stage::Orphaned;
+        event.outcome = Outcome::Unknown;
+        event.error = Some("sidecar_killed".into());
+        self.record(&self.rules.redactor.recover(event));
+        self.metrics.orphaned.inc();
+    }
+
+    /// The text of `/metrics`.
+    pub fn scrape(&self) -> String {
+        let stats = self.journal.stats();
+        let as_gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.journal_bytes.set(as_gauge(stats.disk_bytes));
+        self.metrics.journal_pending.set(as_gauge(stats.pending));
+        self.metrics.journal_sync_failures.set(as_gauge(stats.sync_failures));
+        self.metrics.journal_corrupt.set(as_gauge(stats.corrupt_regions));
+        self.metrics.encode()
+    }
+}
+
+fn report(recovery: &Recovery) {
+    tracing::info!(segments = recovery.segments, pending = recovery.pending, "journal opened");
+    if recovery.corrupt_regions > 0 {
+        tracing::error!(
+            regions = recovery.corrupt_regions,
+            bytes = recovery.corrupt_bytes,
+            "the journal was damaged; what could not be read is in its quarantine directory"
+        );
+    }
+    for missing in &recovery.missing {
+        tracing::error!(
+            producer = %missing.producer, boot = missing.boot, first = missing.first, last = missing.last,
+            reason = missing.reason.as_str(), "records are missing from the journal"
+        );
+    }
+    if recovery.cloned {
+        tracing::warn!("this journal is a copy: it has become a producer of its own");
+    }
+}
+
+/// The configured key, or one made at the first start and kept beside the journal.
+fn pseudonym_key(config: &Config) -> Result<Vec<u8>, StartError> {
+    let failed = |path: &Path, source| StartError::Key { path: path.display().to_string(), source };
+    if let Some(path) = &config.redact.pseudonym_key_file {
+        return config::read_pseudonym_key(path).map_err(|why| failed(path, io::Error::other(why)));
+    }
+    let path = config.journal.dir.join(KEY_FILE);
+    match config::read_pseudonym_key(&path) {
+        Ok(key) => Ok(key),
+        Err(_) => make_key(&path).map_err(|e| failed(&path, e)),
+    }
+}
+
+fn make_key(path: &Path) -> io::Result<Vec<u8>> {
+    let mut key = [0; 32];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut key)?;
+    let text: String = key.iter().map(|b| format!("{b:02x}")).collect();
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(text.into_bytes())
+}

@@ -1,0 +1,170 @@
+//! `sidelog explain`: what would be recorded of a request, and why; one request for people, or many
+//! as JSON lines.
+
+use crate::config::{Config, Problem};
+use crate::head::{Head, HeadIndex};
+use crate::pseudonym::Pseudonyms;
+use crate::rules::{Facts, Judged, Rules, split_target};
+use serde::{Deserialize, Serialize};
+use sidelog_event::MatchKind;
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Write};
+use std::net::IpAddr;
+
+#[derive(Debug)]
+pub struct Explainer {
+    rules: Rules,
+    peer: IpAddr,
+}
+
+/// One line of input.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    method: String,
+    target: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+}
+
+/// One line of output.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    #[serde(rename = "match")]
+    matched: MatchKind,
+    method: &'a str,
+    template: Option<&'a str>,
+    operation_id: Option<&'a str>,
+    path_params: BTreeMap<&'a str, String>,
+    alternatives: Vec<String>,
+    flags: Vec<&'a str>,
+    rule: String,
+    level: &'static str,
+    delivery: &'static str,
+}
+
+/// `Name: value` pairs.
+pub fn parse_headers(lines: &[String]) -> Result<Vec<(String, String)>, ()> {
+    lines
+        .iter()
+        .map(|line| line.split_once(':').map(|(n, v)| (n.trim().to_owned(), v.trim().to_owned())).ok_or(()))
+        .collect()
+}
+
+impl Explainer {
+    pub fn new(config: &Config, peer: IpAddr) -> Result<(Explainer, Vec<Problem>), Problem> {
+        // Fingerprints in explanations are for show; the real key stays with the sidecar.
+        let (rules, problems) = Rules::load(config, &Pseudonyms::new(b"sidelog explain"))?;
+        Ok((Explainer { rules, peer }, problems))
+    }
+
+    /// Answers every line; a line that cannot be read gets `{"error": …}` with its number.
+    pub fn bulk(&self, input: impl BufRead, mut output: impl Write) -> io::Result<()> {
+        for (number, line) in input.split(b'\n').enumerate() {
+            let line = line?;
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            match serde_json::from_slice::<Question>(&line) {
+                Ok(question) => {
+                    let headers: Vec<_> = question.headers.into_iter().collect();
+                    let (raw, index) = HeadIndex::synthesize(&question.method, &question.target, &headers);
+                    let head = Head { raw: &raw, index: &index };
+                    let judged = self.judge(&head);
+                    serde_json::to_writer(&mut output, &answer(&head, &judged))?;
+                }
+                Err(error) => {
+                    let text = format!("line {}: {error}", number + 1);
+                    serde_json::to_writer(&mut output, &serde_json::json!({ "error": text }))?;
+                }
+            }
+            output.write_all(b"\n")?;
+        }
+        output.flush()
+    }
+
+    fn judge<'s, 't>(&'s self, head: &Head<'t>) -> Judged<'s, 't> {
+        let has_body = head.first("transfer-encoding").is_some()
+            || head.first("content-length").is_some_and(|n| n != b"0");
+        self.rules.judge(head, has_body, head.first("upgrade").is_some())
+    }
+
+    /// Explains one request to a person.
+    pub fn one(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(String, String)],
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let (raw, index) = HeadIndex::synthesize(method, target, headers);
+        let head = Head { raw: &raw, index: &index };
+        let judged = self.judge(&head);
+        let (facts, flags) = self.rules.facts(&head, self.peer, &judged);
+        let show = |text: &str| self.rules.redactor.path(text.as_bytes());
+        let mut row = |name: &str, value: &str| writeln!(out, "{name:<12} {value}");
+        row("request", &format!("{method} {}", self.shown_target(&head, &facts)))?;
+        match judged.found.operation {
+            Some(o) => {
+                let id = o.operation_id.as_deref().unwrap_or("no operationId");
+                row("operation", &format!("{} {} ({id}), {}", o.method, o.route, judged.found.kind))?;
+            }
+            None => row("operation", &format!("none: {}", judged.found.kind))?,
+        }
+        for (name, value) in &facts.operation.path_params.0 {
+            row("  parameter", &format!("{name} = {}", show(value)))?;
+        }
+        for other in &facts.operation.alternatives {
+            row("  or", other)?;
+        }
+        let decision = &judged.decision;
+        row("recorded", &format!("{}, delivery {}", decision.level, decision.delivery))?;
+        row("because", &decision.rule.text())?;
+        let actor = &facts.actor;
+        let who = if actor.id.is_empty() { "nobody named" } else { actor.id.as_ref() };
+        let trust = if actor.verified { "verified" } else { "not verified" };
+        row("actor", &format!("{} from {} ({trust})", show(who), actor.source))?;
+        row("client", &format!("{} from {}", facts.client.ip, facts.client.ip_source))?;
+        let what = &facts.operation;
+        row("change", &format!("{} {} {}", what.op, what.resource_type, show(&what.resource_id)))?;
+        for flag in &flags {
+            row("flag", flag)?;
+        }
+        row("masked", &self.masked(&judged))
+    }
+
+    fn shown_target(&self, head: &Head<'_>, facts: &Facts) -> String {
+        let (path, query) = split_target(head.target());
+        let path = self.rules.redactor.path(path);
+        if query.is_empty() {
+            return path;
+        }
+        format!("{path}?{}", self.rules.redactor.query(query, self.rules.marks(facts.operation_index)))
+    }
+
+    fn masked(&self, judged: &Judged<'_, '_>) -> String {
+        let marks: Vec<&str> = judged.found.operation.map(|o| o.marks.names().collect()).unwrap_or_default();
+        let marked = if marks.is_empty() {
+            String::new()
+        } else {
+            format!("{} (marked in the document), ", marks.join(", "))
+        };
+        format!("{marked}names that mean a secret, values that look like one")
+    }
+}
+
+fn answer<'a>(head: &Head<'a>, judged: &'a Judged<'_, '_>) -> Answer<'a> {
+    let found = &judged.found;
+    Answer {
+        matched: found.kind,
+        method: found.operation.map_or(head.method(), |o| &o.method),
+        template: found.operation.or(found.same_path).map(|o| o.template.as_str()),
+        operation_id: found.operation.and_then(|o| o.operation_id.as_deref()),
+        path_params: found.params().map(|p| (p.name, p.decoded.into_owned())).collect(),
+        alternatives: found.alternatives.iter().map(|o| format!("{} {}", o.method, o.template)).collect(),
+        flags: found.flags.clone(),
+        rule: judged.decision.rule.text().into_owned(),
+        level: judged.decision.level.as_str(),
+        delivery: judged.decision.delivery.as_str(),
+    }
+}

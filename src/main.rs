@@ -1,0 +1,232 @@
+//! The command line: `proxy`, `check`, `explain`, `schema`.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sidelog::config::{self, Config, Problem, Severity};
+use sidelog::proxy::Sidecar;
+use sidelog::{check, explain};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Bad configuration (`EX_CONFIG` of sysexits.h).
+const BAD_CONFIG: u8 = 78;
+/// Something needed is not there (`EX_UNAVAILABLE`).
+const UNAVAILABLE: u8 = 69;
+
+#[derive(Parser)]
+#[command(name = "sidelog", version, about = "Records who did what, in front of an unmodified service")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Relay traffic and record it.
+    Proxy(ConfigFile),
+    /// Say everything that is wrong with a configuration and its OpenAPI documents.
+    Check(CheckArgs),
+    /// Say what would be recorded of a request, and why.
+    Explain(ExplainArgs),
+    /// Print a JSON Schema.
+    Schema { what: Schema },
+}
+
+#[derive(Args)]
+struct ConfigFile {
+    /// The YAML configuration.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    file: ConfigFile,
+    #[arg(long, value_enum, default_value_t = check::Format::Text)]
+    format: check::Format,
+    /// Warnings count as errors.
+    #[arg(long)]
+    deny_warnings: bool,
+    /// Also connect to the service, Kafka and ClickHouse.
+    #[arg(long)]
+    online: bool,
+}
+
+#[derive(Args)]
+struct ExplainArgs {
+    #[arg(long, value_name = "FILE", required_unless_present = "openapi")]
+    config: Option<PathBuf>,
+    /// Use the defaults with this document instead of a configuration.
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    openapi: Vec<PathBuf>,
+    /// Read one JSON object `{"method","target","headers"?}` a line; write one a line.
+    #[arg(long)]
+    stdin: bool,
+    /// A request header, `Name: value`. May be repeated.
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    headers: Vec<String>,
+    /// The address the request comes from.
+    #[arg(long, default_value = "127.0.0.1")]
+    peer: std::net::IpAddr,
+    #[arg(required_unless_present = "stdin")]
+    method: Option<String>,
+    #[arg(required_unless_present = "stdin")]
+    target: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Schema {
+    Config,
+    Event,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Proxy(args) => proxy(&args),
+        Command::Check(args) => run_check(&args),
+        Command::Explain(args) => run_explain(args),
+        Command::Schema { what } => print_schema(what),
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Loads a configuration; on failure every problem has been printed.
+fn load(path: &std::path::Path) -> Result<Config, ExitCode> {
+    match config::load(path, &environment) {
+        Ok((config, warnings)) => {
+            print_problems(&warnings);
+            Ok(config)
+        }
+        Err(problems) => {
+            print_problems(&problems);
+            Err(ExitCode::from(BAD_CONFIG))
+        }
+    }
+}
+
+fn print_problems(problems: &[Problem]) {
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+}
+
+fn proxy(args: &ConfigFile) -> ExitCode {
+    let config = match load(&args.config) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    sidelog::logging::init();
+    if config.kafka.is_none() {
+        tracing::warn!("no kafka brokers configured: events stay in the journal until it is full");
+    }
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all().thread_name("relay");
+    if config.relay.threads > 0 {
+        runtime.worker_threads(config.relay.threads);
+    }
+    let runtime = match runtime.build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no threads: {error}");
+            return ExitCode::from(UNAVAILABLE);
+        }
+    };
+    // Spawned, so that the accept loop does not run on the main thread's scheduler.
+    let code = runtime.block_on(async move { tokio::spawn(serve(config)).await });
+    code.unwrap_or(ExitCode::FAILURE)
+}
+
+async fn serve(config: Config) -> ExitCode {
+    let sidecar = match Sidecar::start(&config).await {
+        Ok(sidecar) => sidecar,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(UNAVAILABLE);
+        }
+    };
+    println!("sidelog ready traffic={} admin={} local={}", sidecar.traffic, sidecar.admin, sidecar.local);
+    stop_signal().await;
+    tracing::info!("draining");
+    sidecar.drain().await;
+    tracing::info!("stopped");
+    ExitCode::SUCCESS
+}
+
+/// SIGTERM or SIGINT. Where handlers cannot be installed, never.
+async fn stop_signal() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+fn run_check(args: &CheckArgs) -> ExitCode {
+    let (problems, summary) = check::run(&args.file.config, &environment, args.online);
+    check::print(&problems, &summary, args.format);
+    let bad = |p: &Problem| p.severity == Severity::Error || args.deny_warnings;
+    if problems.iter().any(bad) { ExitCode::from(BAD_CONFIG) } else { ExitCode::SUCCESS }
+}
+
+fn run_explain(args: ExplainArgs) -> ExitCode {
+    let loaded = match &args.config {
+        Some(path) => config::load(path, &environment),
+        None => config::defaults_for(&config::Options { openapi: &args.openapi, ..Default::default() }),
+    };
+    let explainer = loaded.and_then(|(config, warnings)| {
+        print_problems(&warnings);
+        explain::Explainer::new(&config, args.peer).map_err(|problem| vec![problem])
+    });
+    let (explainer, problems) = match explainer {
+        Ok(explainer) => explainer,
+        Err(problems) => {
+            print_problems(&problems);
+            return ExitCode::from(BAD_CONFIG);
+        }
+    };
+    // A document that cannot be used makes every answer wrong; an odd operation does not.
+    let errors: Vec<_> = problems.into_iter().filter(|p| p.severity == Severity::Error).collect();
+    if !errors.is_empty() {
+        print_problems(&errors);
+        return ExitCode::from(BAD_CONFIG);
+    }
+    let done = match (args.stdin, args.method, args.target) {
+        (false, Some(method), Some(target)) => {
+            let Ok(headers) = explain::parse_headers(&args.headers) else {
+                eprintln!("error: a header is written `Name: value`");
+                return ExitCode::from(2);
+            };
+            explainer.one(&method, &target, &headers, &mut io::stdout().lock())
+        }
+        _ => explainer.bulk(io::stdin().lock(), io::BufWriter::new(io::stdout().lock())),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_schema(what: Schema) -> ExitCode {
+    let schema = match what {
+        Schema::Config => config::schema(),
+        Schema::Event => schemars::schema_for!(sidelog_event::Envelope<'static>).to_value(),
+    };
+    let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+    match writeln!(io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
