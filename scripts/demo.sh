@@ -144,7 +144,8 @@ sql() {
 }
 
 # Who deleted it, or tried to?
-QUESTION="SELECT actor_id AS who, actor_source AS known_by, method, path, client_ip AS from_ip, ts AS at, outcome
+QUESTION="SELECT actor_id AS who, actor_source AS known_by, method, path,
+       replaceOne(toString(client_ip), '::ffff:', '') AS from_ip, ts AS at, outcome
 FROM audit.events WHERE method = 'DELETE' AND path = '/v1/secret/data/app/db' ORDER BY ts"
 
 # Two changes, two attempts to delete; the reads are not recorded.
