@@ -9,3 +9,6 @@ pub mod relay;
 pub mod capture;
 pub mod metrics;
 pub mod redact;
+pub mod openapi;
+pub mod pseudonym;
+pub mod spec_match;

@@ -126,22 +126,21 @@ impl From<Option<String>> for Help {
 /// The word of `known` that was probably meant by `typed`.
 pub(super) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Below this, words have little more than their length in common.
-    const ALIKE: f64 = 0.75;
+    const ALIKE: f64 = 0.65;
     let plain = |s: &str| s.to_ascii_lowercase().replace('-', "_");
+    let typed = plain(typed);
+    // In a short word one slip is a large share; in words of one or two letters, it is another word.
+    let slip = |word: &str| typed.len() > 2 && strsim::damerau_levenshtein(&typed, word) <= 1;
+    let likeness = |word: &str| match slip(word) {
+        true => 1.0,
+        false => strsim::normalized_damerau_levenshtein(&typed, word),
+    };
     known
         .into_iter()
-        .map(|k| {
-            (
-                k,
-                strsim::normalized_damerau_levenshtein(&plain(typed), &plain(k)).max(
-                    // Short words: one slip is a large share of them.
-                    if strsim::damerau_levenshtein(&plain(typed), &plain(k)) <= 1 { ALIKE } else { 0.0 },
-                ),
-            )
-        })
-        .filter(|(_, alike)| *alike >= ALIKE - 0.1)
+        .map(|word| (word, likeness(&plain(word))))
+        .filter(|(_, alike)| *alike >= ALIKE)
         .max_by(|a, b| a.1.total_cmp(&b.1))
-        .map(|(k, _)| k)
+        .map(|(word, _)| word)
 }
 
 /// "`a`, `b` or `c`".

@@ -1,11 +1,10 @@
-//! Remembers tokens whose signature was verified, so that a session's thousand calls cost one RSA
-//! operation.
+//! Remembers tokens that were read, so that a session's thousand calls cost one RSA operation.
 //!
 //! Keyed by the SHA-256 of the whole token; no token is kept. Bounded to [`CAPACITY`] tokens: each
 //! shard has two generations, and when the younger is full the older is dropped, which keeps what was
 //! used lately without a clock. What is returned still has its `exp` and `nbf`: the caller compares
-//! them with the time at hand, a cached token gets no longer life. Only verified tokens enter, so a
-//! flood of forged ones evicts nothing.
+//! them with the time at hand, a cached token gets no longer life. Where there are keys, only verified
+//! tokens enter, so a flood of forged ones evicts nothing.
 
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;

@@ -1,0 +1,311 @@
+//! The files of one document: the root and what its `$ref`s name, all inside one directory.
+//!
+//! Promises: nothing outside the root document's directory is opened, nothing is fetched from the
+//! network, and the number and size of files are bounded. A reference that cannot be followed is a
+//! warning; what it stood for is missing, the rest of the document is not.
+
+use super::tree::{self, Node, push_token};
+use super::{LoadError, Warning};
+use percent_encoding::percent_decode_str;
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+
+/// `$ref` to `$ref` to …: longer chains are circles.
+const MAX_CHAIN: usize = 8;
+const MAX_FILES: usize = 10_000;
+/// Of all files together. The largest public document is 78 MB.
+const MAX_BYTES: u64 = 256 << 20;
+
+pub(super) struct File {
+    /// For messages: relative to the root document's directory.
+    pub name: String,
+    pub tree: Node,
+    /// Where its relative references start.
+    dir: PathBuf,
+    path: PathBuf,
+}
+
+pub(super) struct Files {
+    files: Vec<File>,
+    /// File of each path as written in a reference (joined, without `..`), so that the disk is
+    /// asked once.
+    known: HashMap<PathBuf, Option<usize>>,
+    root_dir: PathBuf,
+    bytes: u64,
+    pub warnings: Vec<Warning>,
+}
+
+/// A node and where it stands.
+#[derive(Clone)]
+pub(super) struct At<'a> {
+    pub node: &'a Node,
+    pub file: usize,
+    pub pointer: String,
+}
+
+impl<'a> At<'a> {
+    /// A child by key, where there is one.
+    pub fn get(&self, key: &str) -> Option<At<'a>> {
+        self.node.get(key).map(|node| self.child(key, node))
+    }
+
+    pub fn child(&self, token: &str, node: &'a Node) -> At<'a> {
+        let mut pointer = self.pointer.clone();
+        push_token(&mut pointer, token);
+        At { node, file: self.file, pointer }
+    }
+}
+
+impl Files {
+    /// Reads the root document and every file it needs.
+    pub fn read(path: &Path) -> Result<Files, LoadError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let parent = match path.parent() {
+            Some(p) if !p.as_os_str().is_empty() => p,
+            _ => Path::new("."),
+        };
+        let unreadable = |source| LoadError::Read { file: path.display().to_string(), source };
+        let root_dir = parent.canonicalize().map_err(unreadable)?;
+        let real = path.canonicalize().map_err(unreadable)?;
+        let mut files = Files {
+            files: Vec::new(),
+            known: HashMap::new(),
+            root_dir: root_dir.clone(),
+            bytes: 0,
+            warnings: Vec::new(),
+        };
+        let tree = files.parse_file(&real, &name)?;
+        files.known.insert(root_dir.join(&name), Some(0));
+        files.files.push(File { name, tree, dir: root_dir, path: real });
+        files.follow_all();
+        Ok(files)
+    }
+
+    fn parse_file(&mut self, path: &Path, name: &str) -> Result<Node, LoadError> {
+        let unreadable = |source| LoadError::Read { file: name.to_owned(), source };
+        let meta = std::fs::metadata(path).map_err(unreadable)?;
+        if !meta.is_file() {
+            return Err(LoadError::not_openapi(name, "not a regular file"));
+        }
+        self.bytes = self.bytes.saturating_add(meta.len());
+        if self.bytes > MAX_BYTES {
+            return Err(LoadError::TooLarge { file: name.to_owned(), limit_mib: MAX_BYTES >> 20 });
+        }
+        let bytes = std::fs::read(path).map_err(unreadable)?;
+        let fault = |f: tree::Fault| LoadError::Syntax {
+            file: name.to_owned(),
+            line: f.line,
+            column: f.column,
+            text: f.text,
+        };
+        let text = tree::decode(&bytes).map_err(fault)?;
+        if text.trim_start().starts_with('<') {
+            return Err(LoadError::not_openapi(name, "this is HTML or XML, not an OpenAPI document"));
+        }
+        tree::parse(text).map_err(fault)
+    }
+
+    /// Opens the files that references name, breadth first.
+    fn follow_all(&mut self) {
+        let mut next = 0;
+        while let Some(file) = self.files.get(next) {
+            let mut wanted = Vec::new();
+            collect(&file.tree, &mut String::new(), &mut wanted);
+            for (pointer, reference) in wanted {
+                if let Err(text) = self.open(next, &reference) {
+                    let file = self.files.get(next).map_or_else(String::new, |f| f.name.clone());
+                    self.warnings.push(Warning::new(file, pointer, format!("$ref {reference} {text}")));
+                }
+            }
+            next += 1;
+        }
+    }
+
+    /// Opens the file of one reference, unless it is open already.
+    fn open(&mut self, from: usize, reference: &str) -> Result<(), String> {
+        let Some(wanted) = self.lexical(from, reference) else {
+            return Err("leaves the machine; nothing is fetched, keep a copy beside the document".into());
+        };
+        if self.known.contains_key(&wanted) {
+            return Ok(());
+        }
+        self.known.insert(wanted.clone(), None);
+        if self.files.len() >= MAX_FILES {
+            return Err(format!("is one file too many; at most {MAX_FILES} are read"));
+        }
+        // Checked before and after symbolic links are followed, so that a refused path says
+        // nothing about whether it exists.
+        if !wanted.starts_with(&self.root_dir) {
+            return Err("leaves the spec directory; refused".into());
+        }
+        let real = wanted.canonicalize().map_err(|e| format!("cannot be read: {e}"))?;
+        if !real.starts_with(&self.root_dir) {
+            return Err("leaves the spec directory; refused".into());
+        }
+        if let Some(same) = self.files.iter().position(|f| f.path == real) {
+            self.known.insert(wanted, Some(same));
+            return Ok(());
+        }
+        let name = wanted.strip_prefix(&self.root_dir).unwrap_or(&wanted).display().to_string();
+        let tree = self.parse_file(&real, &name).map_err(|e| format!("cannot be used: {e}"))?;
+        let dir = wanted.parent().unwrap_or(&self.root_dir).to_path_buf();
+        self.known.insert(wanted, Some(self.files.len()));
+        self.files.push(File { name, tree, dir, path: real });
+        Ok(())
+    }
+
+    /// The path a reference names, without `.` and `..`; none when it names a network address.
+    fn lexical(&self, from: usize, reference: &str) -> Option<PathBuf> {
+        let path = reference.split('#').next().unwrap_or_default();
+        if path.contains("://") || path.starts_with("//") {
+            return None;
+        }
+        let decoded = percent_decode_str(path).decode_utf8_lossy();
+        let mut out = self.files.get(from)?.dir.clone();
+        for part in Path::new(&*decoded).components() {
+            match part {
+                Component::Normal(p) => out.push(p),
+                Component::ParentDir => {
+                    out.pop();
+                }
+                Component::CurDir => {}
+                Component::RootDir | Component::Prefix(_) => out = PathBuf::from("/"),
+            }
+        }
+        Some(out)
+    }
+
+    pub fn root(&self) -> Option<At<'_>> {
+        self.files.first().map(|f| At { node: &f.tree, file: 0, pointer: String::new() })
+    }
+
+    /// Whether references led to more files than the root.
+    pub fn several(&self) -> bool {
+        self.files.len() > 1
+    }
+
+    pub fn name(&self, file: usize) -> &str {
+        self.files.get(file).map_or("", |f| f.name.as_str())
+    }
+
+    pub fn path(&self, name: &str) -> Option<&Path> {
+        self.files.iter().find(|f| f.name == name).map(|f| f.path.as_path())
+    }
+
+    /// The node a reference names.
+    fn target(&self, from: usize, reference: &str) -> Option<At<'_>> {
+        let (path, fragment) = reference.split_once('#').unwrap_or((reference, ""));
+        let file = if path.is_empty() { from } else { (*self.known.get(&self.lexical(from, path)?)?)? };
+        let pointer = percent_decode_str(fragment).decode_utf8_lossy().into_owned();
+        if !pointer.is_empty() && !pointer.starts_with('/') {
+            return None;
+        }
+        let node = self.files.get(file)?.tree.at(&pointer)?;
+        Some(At { node, file, pointer })
+    }
+
+    /// The node itself, or where its chain of `$ref`s ends. The error is the reference that leads
+    /// nowhere.
+    pub fn deref<'a>(&'a self, at: At<'a>) -> Result<At<'a>, String> {
+        let mut at = at;
+        for _ in 0..MAX_CHAIN {
+            let Some(reference) = at.node.text_of("$ref") else { return Ok(at) };
+            at = self.target(at.file, reference).ok_or_else(|| reference.to_owned())?;
+        }
+        Err(at.node.text_of("$ref").unwrap_or_default().to_owned())
+    }
+}
+
+/// Every reference to another file, with its place.
+fn collect(node: &Node, pointer: &mut String, out: &mut Vec<(String, String)>) {
+    let len = pointer.len();
+    match node {
+        Node::Map(entries) => {
+            for (key, value) in entries {
+                match value {
+                    Node::Text(t) if &**key == "$ref" => {
+                        if !t.starts_with('#') && !t.is_empty() {
+                            out.push((pointer.clone(), t.to_string()));
+                        }
+                    }
+                    Node::Map(_) | Node::List(_) => {
+                        push_token(pointer, key);
+                        collect(value, pointer, out);
+                        pointer.truncate(len);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Node::List(items) => {
+            for (i, item) in items.iter().enumerate() {
+                push_token(pointer, &i.to_string());
+                collect(item, pointer, out);
+                pointer.truncate(len);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
+        let path = dir.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn references_cross_files_and_escape_nothing() {
+        let outer = tempfile::tempdir().unwrap();
+        write(outer.path(), "secret.yml", "a: 1");
+        let dir = outer.path().join("spec");
+        let root = write(
+            &dir,
+            "api.yaml",
+            "a: {$ref: 'more/b.yaml#/x~1y'}\nb: {$ref: ../secret.yml}\nc: {$ref: /etc/passwd}\n\
+             d: {$ref: 'https://example.com/x.yaml'}\ne: {$ref: none.yaml}\nf: {$ref: link.yml}\n",
+        );
+        write(&dir, "more/b.yaml", "x/y: {$ref: '../api.yaml#/g'}");
+        std::os::unix::fs::symlink(outer.path().join("secret.yml"), dir.join("link.yml")).unwrap();
+        let files = Files::read(&root).unwrap();
+        let texts: Vec<_> = files.warnings.iter().map(|w| (w.pointer.as_str(), w.text.as_str())).collect();
+        assert_eq!(texts.len(), 5, "{texts:?}");
+        for (pointer, want) in [
+            ("/b", "leaves the spec"),
+            ("/c", "leaves the spec"),
+            ("/d", "fetched"),
+            ("/e", "cannot be read"),
+            ("/f", "leaves the spec"),
+        ] {
+            assert!(texts.iter().any(|(p, t)| *p == pointer && t.contains(want)), "{pointer}: {texts:?}");
+        }
+        let broken = files.deref(files.root().unwrap().get("a").unwrap());
+        assert_eq!(broken.map(|_| ()).unwrap_err(), "../api.yaml#/g");
+    }
+
+    #[test]
+    fn circles_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = write(dir.path(), "a.yaml", "x: {$ref: '#/y'}\ny: {$ref: '#/x'}\n");
+        let files = Files::read(&root).unwrap();
+        assert!(files.deref(files.root().unwrap().get("x").unwrap()).is_err());
+    }
+
+    #[test]
+    fn mounted_config_maps_are_inside() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "..2024/a.yaml", "x: {$ref: 'b.yaml'}");
+        write(dir.path(), "..2024/b.yaml", "y: 1");
+        for name in ["a.yaml", "b.yaml"] {
+            std::os::unix::fs::symlink(format!("..2024/{name}"), dir.path().join(name)).unwrap();
+        }
+        let files = Files::read(&dir.path().join("a.yaml")).unwrap();
+        assert!(files.warnings.is_empty(), "{:?}", files.warnings);
+        assert!(files.deref(files.root().unwrap().get("x").unwrap()).unwrap().node.get("y").is_some());
+    }
+}

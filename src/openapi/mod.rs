@@ -1,0 +1,216 @@
+//! OpenAPI documents as people write them: Swagger 2.0 and OpenAPI 3.0, 3.1, 3.2, JSON or YAML, in
+//! one file or several.
+//!
+//! Promises: whatever can be used is used. A node of the wrong type is skipped with a warning that
+//! names its place; a bad operation never loses the file. Nothing outside the document's directory is
+//! read and nothing is fetched. Refuses only files in which no operation can be found at all: not
+//! parseable, not UTF-8, not an OpenAPI document.
+//!
+//! ```text
+//! tree     text → tree, without prose and examples
+//! files    the root file and what its $refs name
+//! read     tree → operations
+//! marks    names marked as secret in an operation's schemas
+//! locate   JSON pointer → line and column, for messages
+//! strict   openapiv3's opinion on 3.0 documents, for `sidelog check`
+//! ```
+
+mod files;
+mod locate;
+mod marks;
+mod read;
+mod servers;
+mod strict;
+mod tree;
+
+pub use marks::SchemaMarks;
+pub use strict::strict_opinion;
+
+use std::fmt;
+use std::path::Path;
+
+/// GitHub's extension: a path parameter that may contain slashes.
+const MULTI_SEGMENT: &str = "x-multi-segment";
+
+/// A document's operations and what identifies it.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// The file's name, for messages.
+    pub name: String,
+    /// `2.0`, `3.0.3`, …; empty when the file does not say.
+    pub version: String,
+    /// `info.version`: the API's own.
+    pub api_version: String,
+    /// Path templates, including those whose operations were all skipped.
+    pub paths: usize,
+    /// Operations that could not be read; each has a warning.
+    pub skipped: usize,
+    pub operations: Vec<Operation>,
+}
+
+/// One method on one path template. Its identity is method, template and document: `operationId` is
+/// optional and may repeat.
+#[derive(Debug, Clone, Default)]
+pub struct Operation {
+    /// Upper case.
+    pub method: String,
+    /// The path as the document writes it.
+    pub template: String,
+    /// The template under its first base path.
+    pub route: String,
+    pub operation_id: Option<String>,
+    pub summary: String,
+    pub tags: Vec<String>,
+    pub api_version: String,
+    /// Base paths of its servers; may hold `{variables}`. Never empty; `` stands for `/`.
+    pub bases: Vec<String>,
+    pub path_params: Vec<PathParam>,
+    /// What else must be in the request: `?beta=true` or `#Action=ListUsers` in the template.
+    pub discriminators: Vec<Discriminator>,
+    pub marks: SchemaMarks,
+    /// `x-audit-…` of the operation.
+    pub extensions: Vec<(String, serde_json::Value)>,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.template)
+    }
+}
+
+/// What a document says about a path parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathParam {
+    pub name: String,
+    pub kind: ParamKind,
+    /// The value may contain slashes.
+    pub multi_segment: bool,
+    /// `pattern`, where it is what allows the slashes.
+    pub pattern: Option<String>,
+}
+
+/// What values a path parameter takes; decides between operations that are the same path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ParamKind {
+    Any,
+    Integer,
+    Number,
+    Boolean,
+    Uuid,
+    Date,
+    DateTime,
+    OneOf(Vec<String>),
+}
+
+/// A condition beyond method and path, written into the template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discriminator {
+    /// A query parameter or header.
+    pub key: String,
+    /// None: the key alone is the condition.
+    pub value: Option<String>,
+}
+
+/// Something that was skipped or looks wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    pub file: String,
+    /// JSON pointer into the file; empty for the whole file.
+    pub pointer: String,
+    pub line: Option<u32>,
+    pub column: Option<u32>,
+    pub text: String,
+}
+
+impl Warning {
+    fn new(file: impl Into<String>, pointer: impl Into<String>, text: impl Into<String>) -> Self {
+        Warning { file: file.into(), pointer: pointer.into(), line: None, column: None, text: text.into() }
+    }
+
+    /// A warning about a document as a whole.
+    pub(crate) fn of_file(file: &str, text: impl Into<String>) -> Self {
+        Warning::new(file, "", text)
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_place(f, &self.file, self.line, self.column)?;
+        if !self.pointer.is_empty() {
+            write!(f, " {}", self.pointer)?;
+        }
+        write!(f, ": {}", self.text)
+    }
+}
+
+/// Why a file gives no document at all.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("{file}: cannot be read: {source}")]
+    Read { file: String, source: std::io::Error },
+    #[error("{file}: with the files it refers to, larger than {limit_mib} MiB")]
+    TooLarge { file: String, limit_mib: u64 },
+    #[error("{}: {text}", Place(file, *line, *column))]
+    Syntax { file: String, line: Option<u32>, column: Option<u32>, text: String },
+    #[error("{file}: {text}")]
+    NotOpenApi { file: String, text: String },
+}
+
+impl LoadError {
+    fn not_openapi(file: &str, text: impl Into<String>) -> Self {
+        LoadError::NotOpenApi { file: file.to_owned(), text: text.into() }
+    }
+}
+
+struct Place<'a>(&'a str, Option<u32>, Option<u32>);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_place(f, self.0, self.1, self.2)
+    }
+}
+
+fn write_place(
+    f: &mut fmt::Formatter<'_>,
+    file: &str,
+    line: Option<u32>,
+    column: Option<u32>,
+) -> fmt::Result {
+    f.write_str(file)?;
+    if let Some(line) = line {
+        write!(f, ":{line}")?;
+        if let Some(column) = column {
+            write!(f, ":{column}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a template's path ends and its conditions (`?…`, `#…`) begin, outside of braces.
+pub(crate) fn suffix_start(template: &str) -> Option<usize> {
+    let mut depth = 0_u32;
+    template.char_indices().find_map(|(i, c)| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            '?' | '#' if depth == 0 => return Some(i),
+            _ => {}
+        }
+        None
+    })
+}
+
+/// Loads a document with the files it refers to.
+pub fn load(path: &Path) -> Result<(Document, Vec<Warning>), LoadError> {
+    let loaded = tree::with_stack(|| {
+        let mut files = files::Files::read(path)?;
+        let mut warnings = std::mem::take(&mut files.warnings);
+        let document = read::document(&files, &mut warnings)?;
+        locate::fill(&mut warnings, &files);
+        Ok((document, warnings))
+    });
+    loaded.unwrap_or_else(|source| Err(LoadError::Read { file: path.display().to_string(), source }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! From documents to a matcher: routes, layers, rivals, and what is worth a warning.
+
+use super::conditions::exclusive;
+use super::template::{self, MAX_CAPTURES, Segment};
+use super::trie::Trie;
+use super::{Layer, Route, SpecMatcher};
+use crate::config::BasePath;
+use crate::openapi::{Document, Operation, Warning, suffix_start};
+use regex::bytes::{Regex, RegexBuilder};
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
+/// Overlapping routes looked at per route; far beyond any real document.
+const MAX_OVERLAPS: usize = 100_000;
+/// Rivals kept per route.
+const MAX_RIVALS: usize = 64;
+/// Warnings about overlaps per document; the rest is counted.
+const MAX_WARNINGS: usize = 20;
+/// Size of a compiled `pattern`.
+const MAX_REGEX: usize = 1 << 20;
+
+impl SpecMatcher {
+    /// A matcher of all documents together, and what in them will make requests ambiguous.
+    pub fn new(documents: Vec<Document>, base: &BasePath) -> (SpecMatcher, Vec<Warning>) {
+        let mut warnings = Vec::new();
+        let mut operations = Vec::new();
+        // Name and end, in `operations`, of each document, for messages.
+        let mut ends = Vec::new();
+        let mut heads = Vec::new();
+        for mut document in documents {
+            operations.append(&mut document.operations);
+            ends.push((document.name.clone(), operations.len()));
+            heads.push(document);
+        }
+        let mut based = Builder::default();
+        let mut bare = Builder::default();
+        for (i, operation) in operations.iter_mut().enumerate() {
+            let bases = bases_of(operation, base);
+            for b in &bases {
+                if let Err(text) = based.add(i as u32, operation, b) {
+                    warnings.push(Warning::of_file(document_of(&ends, i), format!("{operation} {text}")));
+                    break;
+                }
+            }
+            if *base == BasePath::Auto && !bases.iter().any(String::is_empty) {
+                // The same template was refused above if it is refused here.
+                let _ = bare.add(i as u32, operation, "");
+            }
+            let first = bases.first().map_or("", String::as_str);
+            operation.route = format!("{first}{}{}", slash(&operation.template), operation.template);
+        }
+        let mut contested = HashSet::new();
+        let mut layers = Vec::new();
+        for builder in [based, bare].into_iter().filter(|b| !b.routes.is_empty()) {
+            let (layer, pairs) = builder.finish(&operations);
+            if layers.is_empty() {
+                warn_of(&pairs, &operations, &ends, &mut warnings);
+                contested.extend(pairs.iter().flat_map(|p| [p.a, p.b]));
+            }
+            layers.push(layer);
+        }
+        let summary = summary(&heads, &ends, &operations, &contested);
+        (SpecMatcher { operations, layers, summary }, warnings)
+    }
+}
+
+fn slash(template: &str) -> &'static str {
+    if template.starts_with('/') { "" } else { "/" }
+}
+
+fn bases_of(operation: &Operation, base: &BasePath) -> Vec<String> {
+    let mut bases: Vec<String> = match base {
+        BasePath::Auto => operation.bases.clone(),
+        BasePath::None => Vec::new(),
+        BasePath::Explicit(list) => list.iter().map(|b| explicit(b)).collect(),
+    };
+    if bases.is_empty() {
+        bases.push(String::new());
+    }
+    bases
+}
+
+fn explicit(base: &str) -> String {
+    let base = base.trim_matches('/');
+    if base.is_empty() { String::new() } else { format!("/{base}") }
+}
+
+fn document_of(ends: &[(String, usize)], operation: usize) -> &str {
+    ends.iter().find(|(_, end)| operation < *end).map_or("", |(name, _)| name.as_str())
+}
+
+#[derive(Default)]
+struct Builder {
+    trie: Trie,
+    routes: Vec<Route>,
+}
+
+/// Two operations that some request fits equally.
+struct Pair {
+    a: u32,
+    b: u32,
+    /// A path both have, where their templates differ in shape.
+    example: Option<String>,
+}
+
+impl Builder {
+    /// Adds an operation under a base path: once with every parameter in one segment, and once more
+    /// with those that may span several. Thus paths that stay in one segment are judged by the
+    /// ordinary rules.
+    fn add(&mut self, id: u32, operation: &Operation, base: &str) -> Result<(), String> {
+        let template = &operation.template;
+        let path = suffix_start(template).and_then(|end| template.get(..end)).unwrap_or(template);
+        let (mut segments, base_names) = match base {
+            "" => (Vec::new(), Vec::new()),
+            base => template::parse(base, &|_| false),
+        };
+        let (own, names) = template::parse(path, &|_| false);
+        let base_len = segments.len();
+        segments.extend(own);
+        let names: Box<[Option<Box<str>>]> =
+            base_names.iter().map(|_| None).chain(names.into_iter().map(|n| Some(n.into()))).collect();
+        if names.len() > MAX_CAPTURES {
+            return Err(format!("has more than {MAX_CAPTURES} parameters in its path; skipped"));
+        }
+        self.push(id, segments.clone(), names.clone(), Box::default());
+        let (rest, _) = template::parse(path, &|name| spans(operation, name));
+        if rest.contains(&Segment::Rest) {
+            segments.truncate(base_len);
+            segments.extend(rest);
+            let guards = guards(operation, &names);
+            self.push(id, segments, names, guards);
+        }
+        Ok(())
+    }
+
+    fn push(
+        &mut self,
+        operation: u32,
+        segments: Vec<Segment>,
+        names: Box<[Option<Box<str>>]>,
+        guards: Box<[(usize, Regex)]>,
+    ) {
+        self.trie.insert(&segments, self.routes.len() as u32);
+        self.routes.push(Route {
+            operation,
+            segments: segments.into(),
+            names,
+            rivals: Box::default(),
+            guards,
+        });
+    }
+
+    /// Finds the rivals of every route.
+    fn finish(mut self, operations: &[Operation]) -> (Layer, Vec<Pair>) {
+        let mut pairs = Vec::new();
+        for i in 0..self.routes.len() {
+            let Some(route) = self.routes.get(i) else { continue };
+            let Some(operation) = operations.get(route.operation as usize) else { continue };
+            let mut rivals = Vec::new();
+            if !route.segments.contains(&Segment::Rest) {
+                for other_id in self.trie.overlapping(&route.segments, MAX_OVERLAPS) {
+                    let Some(other) = self.routes.get(other_id as usize) else { continue };
+                    let Some(its) = operations.get(other.operation as usize) else { continue };
+                    if other.operation == route.operation
+                        || its.method != operation.method
+                        || exclusive(operation, its)
+                    {
+                        continue;
+                    }
+                    let order = specificity(&route.segments, &other.segments);
+                    if order.is_none() && rivals.len() < MAX_RIVALS {
+                        rivals.push(other_id);
+                    }
+                    let equal = matches!(order, None | Some(Ordering::Equal))
+                        && its.discriminators.len() == operation.discriminators.len();
+                    if equal && route.operation < other.operation {
+                        let example = order.is_none().then(|| example(&route.segments, &other.segments));
+                        pairs.push(Pair { a: route.operation, b: other.operation, example });
+                    }
+                }
+            }
+            rivals.sort_unstable();
+            if let Some(route) = self.routes.get_mut(i) {
+                route.rivals = rivals.into();
+            }
+        }
+        (Layer { trie: self.trie, routes: self.routes }, pairs)
+    }
+}
+
+/// Whether a parameter may span segments: by the document's word, or by a name in the style of
+/// RFC 6570 or of API gateways (`{+path}`, `{proxy+}`, `{path*}`).
+fn spans(operation: &Operation, name: &str) -> bool {
+    name.starts_with('+')
+        || name.ends_with(['+', '*'])
+        || operation.path_params.iter().any(|p| p.multi_segment && p.name == name)
+}
+
+/// The patterns that let parameters span segments. One that does not compile guards nothing.
+fn guards(operation: &Operation, names: &[Option<Box<str>>]) -> Box<[(usize, Regex)]> {
+    let pattern = |name: &str| {
+        let param = operation.path_params.iter().find(|p| p.name == name)?;
+        let whole = format!("^(?:{})$", param.pattern.as_deref()?);
+        RegexBuilder::new(&whole).size_limit(MAX_REGEX).build().ok()
+    };
+    names.iter().enumerate().filter_map(|(i, name)| Some((i, pattern(name.as_deref()?)?))).collect()
+}
+
+/// Which of two overlapping paths is more specific: in one segment more, in none less.
+fn specificity(a: &[Segment], b: &[Segment]) -> Option<Ordering> {
+    a.iter().zip(b).try_fold(Ordering::Equal, |sum, (x, y)| match (sum, x.specificity(y)?) {
+        (Ordering::Equal, order) => Some(order),
+        (sum, order) if order == Ordering::Equal || order == sum => Some(sum),
+        _ => None,
+    })
+}
+
+/// A path that both templates have.
+fn example(a: &[Segment], b: &[Segment]) -> String {
+    let mut out = String::new();
+    for (x, y) in a.iter().zip(b) {
+        out.push('/');
+        let narrow = if y.specificity(x) == Some(Ordering::Less) { y } else { x };
+        out.push_str(&narrow.show());
+    }
+    out
+}
+
+fn warn_of(pairs: &[Pair], operations: &[Operation], ends: &[(String, usize)], out: &mut Vec<Warning>) {
+    let mut seen = HashSet::new();
+    let mut shown: Vec<usize> = vec![0; ends.len()];
+    for pair in pairs.iter().filter(|p| seen.insert((p.a, p.b))) {
+        let (Some(a), Some(b)) = (operations.get(pair.a as usize), operations.get(pair.b as usize)) else {
+            continue;
+        };
+        let document = ends.iter().position(|(_, end)| (pair.a as usize) < *end).unwrap_or_default();
+        let Some(count) = shown.get_mut(document) else { continue };
+        *count += 1;
+        if *count > MAX_WARNINGS {
+            continue;
+        }
+        let text = match &pair.example {
+            Some(example) => format!("{a} and {b} overlap at {example}"),
+            None => {
+                format!("{a} and {b} are the same path; requests count as the first and are marked ambiguous")
+            }
+        };
+        out.push(Warning::of_file(document_of(ends, pair.a as usize), text));
+    }
+    for (count, (name, _)) in shown.iter().zip(ends) {
+        if let Some(more @ 1..) = count.checked_sub(MAX_WARNINGS) {
+            out.push(Warning::of_file(name, format!("{more} more pairs of operations overlap")));
+        }
+    }
+}
+
+fn summary(
+    documents: &[Document],
+    ends: &[(String, usize)],
+    operations: &[Operation],
+    contested: &HashSet<u32>,
+) -> Vec<String> {
+    let mut start = 0;
+    let mut lines = Vec::new();
+    for (document, (_, end)) in documents.iter().zip(ends) {
+        let own = operations.get(start..*end).unwrap_or_default();
+        let ambiguous = contested.iter().filter(|o| (start..*end).contains(&(**o as usize))).count();
+        let base = own.first().and_then(|o| o.route.strip_suffix(&o.template)).unwrap_or_default();
+        lines.push(format!(
+            "loaded {} ({}): {} paths, {} operations, {} skipped, {ambiguous} ambiguous, base \"{}\"",
+            document.name,
+            document.version,
+            document.paths,
+            own.len(),
+            document.skipped,
+            if base.is_empty() { "/" } else { base },
+        ));
+        start = *end;
+    }
+    lines
+}

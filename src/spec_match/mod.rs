@@ -1,0 +1,383 @@
+//! Which OpenAPI operation a request is.
+//!
+//! Input: loaded documents and, per request, method, target and headers. Output: [`Found`]. Pure, and
+//! cheap enough to come before every decision: a match allocates nothing for a plain path.
+//!
+//! ```text
+//! target ──path──► canonical path ──trie──► leaf ──conditions──► route ──rivals──► operation
+//!           └────► liberal reading ──────────────────── the same ────────────────► other reading
+//! ```
+//!
+//! Rules, in this order. A path is compared in canonical form, segment by segment: text before text
+//! mixed with parameters before a whole parameter before a parameter over several segments. The first
+//! path that has the method wins; conditions in the template (`?k=v`, `#Action=…`) decide next. What
+//! the standard leaves open is **shown, not hidden**: operations that fit equally are all named, the
+//! declared types of their parameters choose the one named first, and document order after that.
+//!
+//! Deliberately absent: no host matching, no case folding, no guess from bodies, and no limit on what
+//! a document may contain short of [`template::MAX_CAPTURES`] parameters in one path. Why not a
+//! router crate: `matchit` cannot hold two parameters in a segment, text on both sides of one, or
+//! parameters over several segments in the middle of a path; every sixteenth real document has one
+//! of these.
+
+mod build;
+mod conditions;
+mod path;
+mod template;
+mod trie;
+
+#[cfg(test)]
+mod corpus_tests;
+#[cfg(test)]
+mod tests;
+
+pub use path::is_normal_form;
+
+use crate::openapi::Operation;
+use conditions::{Request, Standing};
+use path::Oddities;
+use regex::bytes::Regex;
+use sidelog_event::MatchKind;
+use std::borrow::Cow;
+use template::{Captures, Segment};
+use trie::Trie;
+
+/// Operations named in `alternatives`, at most.
+const MAX_ALTERNATIVES: usize = 32;
+
+/// All documents, ready for matching. Immutable: a reload makes a new one.
+#[derive(Debug)]
+pub struct SpecMatcher {
+    operations: Vec<Operation>,
+    /// Tried in order: templates under their base paths, then bare ones.
+    layers: Vec<Layer>,
+    summary: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Layer {
+    trie: Trie,
+    routes: Vec<Route>,
+}
+
+/// One way to write an operation's path: under one base, with or without parameters over several
+/// segments.
+#[derive(Debug)]
+struct Route {
+    operation: u32,
+    segments: Box<[Segment]>,
+    /// A name for each capture; none for variables of the base path.
+    names: Box<[Option<Box<str>>]>,
+    /// Routes of other shape that share paths with this one, where neither is more specific.
+    rivals: Box<[u32]>,
+    /// Patterns that captures must match for the route to count at all.
+    guards: Box<[(usize, Regex)]>,
+}
+
+/// What a request is. `'s`: the matcher's; `'t`: the target's.
+#[derive(Debug)]
+pub struct Found<'s, 't> {
+    pub kind: MatchKind,
+    /// Set when matched or ambiguous, and for a HEAD that only GET is documented for (flag
+    /// `head_as_get`).
+    pub operation: Option<&'s Operation>,
+    /// When the path is in a document and the method is not: an operation of that path.
+    pub same_path: Option<&'s Operation>,
+    /// The others that fit equally, in document order.
+    pub alternatives: Vec<&'s Operation>,
+    /// Oddities from a bounded set: `path_confusion`, `encoded_slash`, `head_as_get`, …
+    pub flags: Vec<&'static str>,
+    /// What a lenient server would take the request for, where that is another operation.
+    pub other_reading: Option<&'s Operation>,
+    target: path::Target<'t>,
+    names: &'s [Option<Box<str>>],
+    captures: Captures,
+}
+
+/// A path parameter of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Param<'s, 't> {
+    pub name: &'s str,
+    /// As sent; bytes that are not UTF-8 replaced.
+    pub raw: Cow<'t, str>,
+    pub decoded: Cow<'t, str>,
+}
+
+impl<'s, 't> Found<'s, 't> {
+    /// The path parameters, in template order.
+    pub fn params(&self) -> impl Iterator<Item = Param<'s, 't>> {
+        self.names.iter().zip(self.captures.iter()).filter_map(|(name, (start, end))| {
+            let raw = self.target.as_sent(start, end)?;
+            Some(Param {
+                name: name.as_deref()?,
+                raw: String::from_utf8_lossy(raw),
+                decoded: percent_encoding::percent_decode(raw).decode_utf8_lossy(),
+            })
+        })
+    }
+
+    /// The path template with its base, also when only the path is known.
+    pub fn route(&self) -> Option<&'s str> {
+        self.operation.or(self.same_path).map(|o| o.route.as_str())
+    }
+}
+
+/// The result of one search through all layers.
+#[derive(Default)]
+struct Look<'s> {
+    operation: Option<&'s Operation>,
+    same_path: Option<&'s Operation>,
+    alternatives: Vec<&'s Operation>,
+    names: &'s [Option<Box<str>>],
+    captures: Captures,
+    fell_through: bool,
+    exhausted: bool,
+}
+
+/// What a leaf offers: a route, and others of the same shape that fit as well.
+struct Offer {
+    route: u32,
+    equals: Vec<u32>,
+    standing: Standing,
+}
+
+impl SpecMatcher {
+    /// What a request is. `header` gives the first field of a name (any case).
+    pub fn find<'s, 't, 'h>(
+        &'s self,
+        method: &str,
+        target: &'t [u8],
+        header: &dyn Fn(&str) -> Option<&'h [u8]>,
+    ) -> Found<'s, 't> {
+        let target = path::read(target);
+        let mut flags: Vec<&'static str> = target.oddities.words().collect();
+        let request = Request { method, path: &target.path, query: target.query, header };
+        let (look, kind) = self.look_with_head(&request, &mut flags);
+        let other_reading = self.read_liberally(&request, &target, look.operation, &mut flags);
+        Found {
+            kind,
+            operation: look.operation,
+            same_path: look.same_path,
+            alternatives: look.alternatives,
+            flags,
+            other_reading,
+            names: look.names,
+            captures: look.captures,
+            target,
+        }
+    }
+
+    /// Every operation, document after document.
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// One line per document for the start-up log.
+    pub fn summary(&self) -> &[String] {
+        &self.summary
+    }
+
+    /// Searches; for a HEAD without operation of its own, searches for GET.
+    fn look_with_head<'s>(
+        &'s self,
+        request: &Request<'_, '_>,
+        flags: &mut Vec<&'static str>,
+    ) -> (Look<'s>, MatchKind) {
+        let look = self.look(request);
+        if look.exhausted {
+            flags.push("match_gave_up");
+        }
+        if look.operation.is_some() {
+            if look.fell_through {
+                flags.push("via_fallthrough");
+            }
+            let ambiguous = !look.alternatives.is_empty();
+            return (look, if ambiguous { MatchKind::Ambiguous } else { MatchKind::Matched });
+        }
+        if request.method == "HEAD" {
+            let get = self.look(&Request { method: "GET", ..*request });
+            if get.operation.is_some() {
+                flags.push("head_as_get");
+                return (get, MatchKind::MethodNotInSpec);
+            }
+        }
+        if request.method == "OPTIONS"
+            && (request.header)("origin").is_some()
+            && (request.header)("access-control-request-method").is_some()
+        {
+            flags.push("cors_preflight");
+        }
+        let known = look.same_path.is_some();
+        (look, if known { MatchKind::MethodNotInSpec } else { MatchKind::Unmatched })
+    }
+
+    /// The operation that a lenient server would read, where that is another one.
+    fn read_liberally<'s>(
+        &'s self,
+        request: &Request<'_, '_>,
+        target: &path::Target<'_>,
+        sent: Option<&'s Operation>,
+        flags: &mut Vec<&'static str>,
+    ) -> Option<&'s Operation> {
+        if !target.oddities.contested() {
+            return None;
+        }
+        let path = path::liberal(target)?;
+        let (look, _) = self.look_with_head(&Request { path: &path, ..*request }, &mut Vec::new());
+        let other = look.operation.filter(|o| sent.is_none_or(|s| !std::ptr::eq(s, *o)))?;
+        // A slash too many at the end is seldom meant to confuse.
+        if sent.is_some() || !target.oddities.only_trailing_slash() {
+            flags.push("path_confusion");
+        }
+        Some(other)
+    }
+
+    fn look(&self, request: &Request<'_, '_>) -> Look<'_> {
+        let mut known = Look::default();
+        for layer in &self.layers {
+            let look = self.look_in(layer, request);
+            if look.operation.is_some() {
+                return Look { exhausted: look.exhausted || known.exhausted, ..look };
+            }
+            known.exhausted |= look.exhausted;
+            known.same_path = known.same_path.or(look.same_path);
+            if known.same_path.is_some() {
+                break;
+            }
+        }
+        known
+    }
+
+    fn look_in<'s>(&'s self, layer: &'s Layer, request: &Request<'_, '_>) -> Look<'s> {
+        // The method was there, its conditions were not: not "method not in spec".
+        let mut refused = false;
+        let search = layer.trie.search(request.path, |routes, captures| {
+            self.offer(layer, routes, captures, request, &mut refused)
+        });
+        let passed = search.passed.filter(|_| !refused).and_then(|r| self.operation_of(layer, r));
+        let mut look = Look { same_path: passed, exhausted: search.exhausted, ..Look::default() };
+        let Some((offer, captures)) = search.hit else { return look };
+        look.fell_through = passed.is_some();
+        look.same_path = None;
+        let Some(route) = layer.routes.get(offer.route as usize) else { return look };
+        if offer.equals.is_empty() && route.rivals.is_empty() {
+            look.operation = self.operations.get(route.operation as usize);
+            look.names = &route.names;
+            look.captures = captures;
+            return look;
+        }
+        self.settle(layer, request, &offer, captures, &mut look);
+        look
+    }
+
+    fn operation_of<'s>(&'s self, layer: &'s Layer, route: u32) -> Option<&'s Operation> {
+        self.operations.get(layer.routes.get(route as usize)?.operation as usize)
+    }
+
+    /// What a leaf has for the request: the routes with its method whose conditions hold best.
+    fn offer(
+        &self,
+        layer: &Layer,
+        routes: &[u32],
+        captures: &Captures,
+        request: &Request<'_, '_>,
+        refused: &mut bool,
+    ) -> Option<Offer> {
+        let mut best: Option<Offer> = None;
+        for &id in routes {
+            let Some(route) = layer.routes.get(id as usize) else { continue };
+            let Some(operation) = self.operations.get(route.operation as usize) else { continue };
+            if operation.method != request.method {
+                continue;
+            }
+            let guarded = route.guards.is_empty() || route.guarded(request.path, captures);
+            let Some(standing) = request.standing(operation).filter(|_| guarded) else {
+                *refused = true;
+                continue;
+            };
+            match &mut best {
+                Some(offer) if offer.standing > standing => {}
+                Some(offer) if offer.standing == standing => offer.equals.push(id),
+                _ => best = Some(Offer { route: id, equals: Vec::new(), standing }),
+            }
+        }
+        best
+    }
+
+    /// Chooses between operations that fit equally and names the others.
+    fn settle<'s>(
+        &'s self,
+        layer: &'s Layer,
+        request: &Request<'_, '_>,
+        offer: &Offer,
+        captures: Captures,
+        look: &mut Look<'s>,
+    ) {
+        let rivals = layer.routes.get(offer.route as usize).map_or(&[][..], |r| &*r.rivals);
+        let mut best: Option<((bool, usize), &Route, Captures)> = None;
+        let mut all: Vec<u32> = Vec::new();
+        let same = [offer.route].into_iter().chain(offer.equals.iter().copied());
+        for (id, rival) in same.map(|r| (r, false)).chain(rivals.iter().map(|r| (*r, true))) {
+            let Some(route) = layer.routes.get(id as usize) else { continue };
+            let Some(operation) = self.operations.get(route.operation as usize) else { continue };
+            let mut own = captures;
+            if rival {
+                own = Captures::default();
+                if !route.captures(request.path, &mut own)
+                    || request.standing(operation) != Some(offer.standing)
+                {
+                    continue;
+                }
+            }
+            let fit = conditions::fit(operation, &route.names, &own, request.path);
+            if best.as_ref().is_none_or(|(f, ..)| *f < fit) {
+                best = Some((fit, route, own));
+            }
+            if !all.contains(&route.operation) {
+                all.push(route.operation);
+            }
+        }
+        let Some((_, route, captures)) = best else { return };
+        all.retain(|o| *o != route.operation);
+        all.sort_unstable();
+        all.truncate(MAX_ALTERNATIVES);
+        look.operation = self.operations.get(route.operation as usize);
+        look.alternatives = all.iter().filter_map(|o| self.operations.get(*o as usize)).collect();
+        look.names = &route.names;
+        look.captures = captures;
+    }
+}
+
+impl Route {
+    fn guarded(&self, path: &[u8], captures: &Captures) -> bool {
+        self.guards.iter().all(|(i, pattern)| {
+            let value = captures.iter().nth(*i).and_then(|(s, e)| path.get(s..e));
+            value.is_some_and(|v| pattern.is_match(&conditions::decoded(v)))
+        })
+    }
+
+    /// Whether a path is one of this route's. Not for routes over several segments.
+    fn captures(&self, path: &[u8], out: &mut Captures) -> bool {
+        let mut pos = 1;
+        for segment in &self.segments {
+            let Some(tail) = path.get(pos..) else { return false };
+            let end = memchr::memchr(b'/', tail).unwrap_or(tail.len());
+            if !tail.get(..end).is_some_and(|s| segment.capture(s, pos, out)) {
+                return false;
+            }
+            pos += end + 1;
+        }
+        pos == path.len() + 1
+    }
+}
+
+/// Words that [`Found::flags`] can hold, for documentation and metrics.
+pub fn flag_words() -> impl Iterator<Item = &'static str> {
+    Oddities::all_words().chain([
+        "via_fallthrough",
+        "head_as_get",
+        "cors_preflight",
+        "path_confusion",
+        "match_gave_up",
+    ])
+}

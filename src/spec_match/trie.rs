@@ -1,0 +1,263 @@
+//! A trie over template segments, searched with backtracking.
+//!
+//! At each segment the choices are tried in order of preference: equal text, text mixed with
+//! parameters (most text first), a whole parameter, a parameter over several segments (shortest
+//! first). The first leaf that has the method wins; a leaf without it is remembered and the search
+//! goes on. Parameter names are not part of the trie, so two names for one place never collide.
+//!
+//! Bounds: a search takes at most [`MAX_STEPS`] steps, whatever the path.
+
+use super::template::{Captures, Pattern, Segment};
+
+/// Steps of one search. A path of GitHub's takes about ten; only parameters over several segments
+/// can make it many more.
+const MAX_STEPS: u32 = 4096;
+
+type Id = u32;
+
+#[derive(Debug, Default)]
+struct Node {
+    /// Sorted.
+    literals: Vec<(Box<[u8]>, Id)>,
+    /// Most text first.
+    mixed: Vec<(Pattern, Id)>,
+    param: Option<Id>,
+    rest: Option<Id>,
+    /// Routes that end here, in document order.
+    routes: Vec<u32>,
+}
+
+#[derive(Debug)]
+pub struct Trie {
+    nodes: Vec<Node>,
+}
+
+/// How a search ended.
+pub struct Search<H> {
+    pub hit: Option<(H, Captures)>,
+    /// The first leaf that the path reaches but that has nothing for the request: one of its routes.
+    pub passed: Option<u32>,
+    pub exhausted: bool,
+}
+
+struct Walk<'w, F> {
+    path: &'w [u8],
+    captures: Captures,
+    steps: u32,
+    passed: Option<u32>,
+    accept: F,
+}
+
+impl Default for Trie {
+    fn default() -> Self {
+        Trie { nodes: vec![Node::default()] }
+    }
+}
+
+impl Trie {
+    fn node(&self, id: Id) -> Option<&Node> {
+        self.nodes.get(id as usize)
+    }
+
+    /// Adds a route. Ids are given by the caller, ascending.
+    pub fn insert(&mut self, segments: &[Segment], route: u32) {
+        let mut at: Id = 0;
+        for segment in segments {
+            let fresh = self.nodes.len() as Id;
+            let Some(node) = self.nodes.get_mut(at as usize) else { return };
+            let child = match segment {
+                Segment::Literal(text) => match node.literals.binary_search_by(|(t, _)| t.cmp(text)) {
+                    Ok(i) => node.literals.get(i).map_or(fresh, |(_, id)| *id),
+                    Err(i) => {
+                        node.literals.insert(i, (text.clone(), fresh));
+                        fresh
+                    }
+                },
+                Segment::Mixed(pattern) => match node.mixed.iter().find(|(p, _)| p == pattern) {
+                    Some((_, id)) => *id,
+                    None => {
+                        let len = pattern.literal_len();
+                        let i = node.mixed.partition_point(|(p, _)| p.literal_len() >= len);
+                        node.mixed.insert(i, (pattern.clone(), fresh));
+                        fresh
+                    }
+                },
+                Segment::Param => *node.param.get_or_insert(fresh),
+                Segment::Rest => *node.rest.get_or_insert(fresh),
+            };
+            if child == fresh {
+                self.nodes.push(Node::default());
+            }
+            at = child;
+        }
+        if let Some(node) = self.nodes.get_mut(at as usize) {
+            node.routes.push(route);
+        }
+    }
+
+    /// Searches for the routes of a canonical path. `accept` gets the routes of each leaf reached
+    /// and what the path's parameters captured, and says what it takes, if anything.
+    pub fn search<H>(&self, path: &[u8], accept: impl FnMut(&[u32], &Captures) -> Option<H>) -> Search<H> {
+        let mut walk = Walk { path, captures: Captures::default(), steps: 0, passed: None, accept };
+        let hit = if path.first() == Some(&b'/') { self.walk(0, 1, &mut walk) } else { None };
+        Search {
+            hit: hit.map(|h| (h, walk.captures)),
+            passed: walk.passed,
+            exhausted: walk.steps > MAX_STEPS,
+        }
+    }
+
+    /// `pos`: where the next segment begins; beyond the end when there is none.
+    fn walk<H, F>(&self, id: Id, pos: usize, walk: &mut Walk<'_, F>) -> Option<H>
+    where
+        F: FnMut(&[u32], &Captures) -> Option<H>,
+    {
+        walk.steps += 1;
+        if walk.steps > MAX_STEPS {
+            return None;
+        }
+        let node = self.node(id)?;
+        let path = walk.path;
+        let Some(tail) = path.get(pos..) else { return leaf(node, walk) };
+        let end = memchr::memchr(b'/', tail).unwrap_or(tail.len());
+        let segment = tail.get(..end)?;
+        let next = pos + end + 1;
+        if let Ok(i) = node.literals.binary_search_by(|(text, _)| (**text).cmp(segment))
+            && let Some(&(_, child)) = node.literals.get(i)
+            && let Some(hit) = self.walk(child, next, walk)
+        {
+            return Some(hit);
+        }
+        let mark = walk.captures.len();
+        for (pattern, child) in &node.mixed {
+            if pattern.capture(segment, pos, &mut walk.captures)
+                && let Some(hit) = self.walk(*child, next, walk)
+            {
+                return Some(hit);
+            }
+            walk.captures.truncate(mark);
+        }
+        if let Some(child) = node.param
+            && !segment.is_empty()
+        {
+            walk.captures.push(pos, pos + end);
+            if let Some(hit) = self.walk(child, next, walk) {
+                return Some(hit);
+            }
+            walk.captures.truncate(mark);
+        }
+        let child = node.rest.filter(|_| !segment.is_empty())?;
+        let mut stop = pos + end;
+        loop {
+            // Empty segments may lie within a value, never at its ends: that is a trailing slash.
+            if path.get(stop - 1) != Some(&b'/') {
+                walk.captures.push(pos, stop);
+                if let Some(hit) = self.walk(child, stop + 1, walk) {
+                    return Some(hit);
+                }
+                walk.captures.truncate(mark);
+            }
+            let more = path.get(stop + 1..).filter(|_| walk.steps <= MAX_STEPS)?;
+            stop += 1 + memchr::memchr(b'/', more).unwrap_or(more.len());
+        }
+    }
+
+    /// The routes whose templates some path can share with these segments. At most `limit`.
+    pub fn overlapping(&self, segments: &[Segment], limit: usize) -> Vec<u32> {
+        let mut out = Vec::new();
+        let mut stack = vec![(0, 0)];
+        while let Some((id, depth)) = stack.pop() {
+            let Some(node) = self.node(id) else { continue };
+            let Some(segment) = segments.get(depth) else {
+                out.extend_from_slice(&node.routes);
+                if out.len() >= limit {
+                    break;
+                }
+                continue;
+            };
+            let below = |id: &Id| (*id, depth + 1);
+            if let Segment::Literal(text) = segment {
+                let found = node.literals.binary_search_by(|(t, _)| t.cmp(text)).ok();
+                stack.extend(found.and_then(|i| node.literals.get(i)).map(|(_, id)| below(id)));
+            } else {
+                let fits = node.literals.iter().filter(|(t, _)| segment.overlaps_text(t));
+                stack.extend(fits.map(|(_, id)| below(id)));
+            }
+            let fits = node.mixed.iter().filter(|(p, _)| segment.overlaps_pattern(p));
+            stack.extend(fits.map(|(_, id)| below(id)));
+            if segment.overlaps_param() {
+                stack.extend(node.param.iter().map(below));
+            }
+        }
+        out
+    }
+}
+
+fn leaf<H, F>(node: &Node, walk: &mut Walk<'_, F>) -> Option<H>
+where
+    F: FnMut(&[u32], &Captures) -> Option<H>,
+{
+    if node.routes.is_empty() {
+        return None;
+    }
+    let hit = (walk.accept)(&node.routes, &walk.captures);
+    if hit.is_none() && walk.passed.is_none() {
+        walk.passed = node.routes.first().copied();
+    }
+    hit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::template::parse;
+    use super::*;
+
+    fn trie(templates: &[&str]) -> Trie {
+        let mut trie = Trie::default();
+        for (i, t) in templates.iter().enumerate() {
+            trie.insert(&parse(t, &|name| name.ends_with('+')).0, i as u32);
+        }
+        trie
+    }
+
+    fn find(trie: &Trie, path: &str) -> Option<u32> {
+        trie.search(path.as_bytes(), |r, _| r.first().copied()).hit.map(|(r, _)| r)
+    }
+
+    #[test]
+    fn preference_is_text_mixed_parameter_rest() {
+        let t = trie(&["/{r+}", "/{a}", "/{a}.json", "/x{a}.json", "/x.json", "/", "/d/"]);
+        for (path, want) in [
+            ("/x.json", Some(4)),
+            ("/xy.json", Some(3)),
+            ("/y.json", Some(2)),
+            ("/y", Some(1)),
+            ("/y/z", Some(0)),
+            ("/", Some(5)),
+            ("/d/", Some(6)),
+            ("/d", Some(1)),
+            ("", None),
+        ] {
+            assert_eq!(find(&t, path), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn backtracks_out_of_dead_ends_and_over_several_segments() {
+        let t = trie(&["/a/{x}/c", "/{y}/b/d", "/b/{r+}/p", "/b/{r+}"]);
+        assert_eq!(find(&t, "/a/b/d"), Some(1));
+        assert_eq!(find(&t, "/b/1/2/3/p"), Some(2));
+        assert_eq!(find(&t, "/b/1/2/3/q"), Some(3));
+        assert_eq!(find(&t, "/b/1//3"), Some(3));
+        assert_eq!(find(&t, "/b/1/2/"), None);
+        assert_eq!(find(&t, "/b//2"), None);
+    }
+
+    #[test]
+    fn long_paths_end_the_search_not_the_process() {
+        let t = trie(&["/{a+}/x/{b+}/y/{c+}/z"]);
+        let path = "/x/y".repeat(20_000);
+        let search = t.search(path.as_bytes(), |r, _| r.first().copied());
+        assert!(search.hit.is_none() && search.exhausted);
+    }
+}
