@@ -72,7 +72,9 @@ start_openbao() {
     OPENBAO=$!
     BAO_URL=http://$address
     wait_for "$OPENBAO" "$HOME_DIR/openbao.log" curl -fs -o /dev/null "$BAO_URL/v1/sys/health"
-    curl -fs -H "X-Vault-Token: $TOKEN" "$BAO_URL/v1/sys/internal/specs/openapi" > "$HOME_DIR/openapi.json"
+    # Paths of secrets have slashes, which OpenBao's document does not say.
+    curl -fs -H "X-Vault-Token: $TOKEN" "$BAO_URL/v1/sys/internal/specs/openapi" |
+        sed 's/{"name":"path",/&"x-multi-segment":true,/g' > "$HOME_DIR/openapi.json"
 }
 
 start_sidelog() {
