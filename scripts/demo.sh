@@ -72,7 +72,9 @@ start_openbao() {
     OPENBAO=$!
     BAO_URL=http://$address
     wait_for "$OPENBAO" "$HOME_DIR/openbao.log" curl -fs -o /dev/null "$BAO_URL/v1/sys/health"
-    curl -fs -H "X-Vault-Token: $TOKEN" "$BAO_URL/v1/sys/internal/specs/openapi" > "$HOME_DIR/openapi.json"
+    # Paths of secrets have slashes, which OpenBao's document does not say.
+    curl -fs -H "X-Vault-Token: $TOKEN" "$BAO_URL/v1/sys/internal/specs/openapi" |
+        sed 's/{"name":"path",/&"x-multi-segment":true,/g' > "$HOME_DIR/openapi.json"
 }
 
 start_sidelog() {
@@ -144,7 +146,8 @@ sql() {
 }
 
 # Who deleted it, or tried to?
-QUESTION="SELECT actor_id AS who, actor_source AS known_by, method, path, client_ip AS from_ip, ts AS at, outcome
+QUESTION="SELECT actor_id AS who, actor_source AS known_by, method, path,
+       replaceOne(toString(client_ip), '::ffff:', '') AS from_ip, ts AS at, outcome
 FROM audit.events WHERE method = 'DELETE' AND path = '/v1/secret/data/app/db' ORDER BY ts"
 
 # Two changes, two attempts to delete; the reads are not recorded.

@@ -61,9 +61,7 @@ impl Chain {
     /// there: every message and every row; and what the processes tell about themselves.
     pub async fn told(&self) -> Vec<u8> {
         let mut told = self.kafka.read_all(TOPIC).join(&b'\n');
-        told.extend(
-            self.sql().text("SELECT * FROM audit.events FORMAT JSONEachRow").await.unwrap().into_bytes(),
-        );
+        told.extend(self.sql().dump("audit").await.into_bytes());
         told.extend(self.sidecar.metrics().await.into_bytes());
         told.extend(self.consumer.metrics().await.into_bytes());
         told

@@ -44,7 +44,9 @@ use std::path::PathBuf;
 
 /// Where `scripts/deps.sh` put `item`.
 fn deps(item: &str) -> PathBuf {
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.deps")).join(item);
+    // As cargo says now, not as it said when this was built: worktrees may share a target directory.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
+    let path = PathBuf::from(package).join("../.deps").join(item);
     assert!(path.exists(), "{item} is not installed: run `make test`, or scripts/deps.sh {item}");
     path
 }

@@ -189,8 +189,11 @@ pub fn expected(sent: &[Sent], audited: &BTreeMap<String, AuditedCall>) -> BTree
     expected
 }
 
-/// What is in `audit.events`, by nonce. Panics when a call has two rows.
+/// What is in `audit.events`, by nonce. Panics when a call has two rows, or when Sidelog says itself
+/// that it lost something.
 pub async fn recorded(sql: &Sql) -> BTreeMap<String, Seen> {
+    let losses = sql.query("SELECT * FROM audit.losses").await;
+    assert!(losses.is_empty(), "told as lost: {losses:?}");
     let rows = sql.query("SELECT request_id, method, path, status, outcome FROM audit.events").await;
     let mut recorded = BTreeMap::new();
     for row in rows {

@@ -37,6 +37,20 @@ impl Sql {
         text.trim().parse().unwrap_or_else(|_| panic!("{sql}: not a number: {text}"))
     }
 
+    /// Every row of every table of a database: files of ClickHouse are compressed, this is not.
+    pub async fn dump(&self, database: &str) -> String {
+        let tables = format!("SELECT name FROM system.tables WHERE database = '{database}' ORDER BY name");
+        let tables = self.query(&tables).await;
+        assert!(!tables.is_empty(), "no tables in {database}");
+        let mut dump = String::new();
+        for table in tables {
+            let rows =
+                format!("SELECT * FROM {database}.{} FORMAT JSONEachRow", table["name"].as_str().unwrap());
+            dump += &self.text(&rows).await.unwrap_or_else(|e| panic!("{rows}: {e}"));
+        }
+        dump
+    }
+
     /// The whole answer as text; the query names its own format.
     pub async fn text(&self, sql: &str) -> Result<String, String> {
         let answer = self
