@@ -42,7 +42,7 @@ build() {
     say "Building (the first time takes minutes), fetching ClickHouse and OpenBao"
     scripts/deps.sh engine openbao &
     local deps=$!
-    cargo build --quiet -p sidelog-standalone
+    cargo build -p sidelog-standalone
     wait "$deps"
 }
 
@@ -72,9 +72,7 @@ start_openbao() {
     OPENBAO=$!
     BAO_URL=http://$address
     wait_for "$OPENBAO" "$HOME_DIR/openbao.log" curl -fs -o /dev/null "$BAO_URL/v1/sys/health"
-    # Paths of secrets have slashes, which OpenBao's document does not say.
-    curl -fs -H "X-Vault-Token: $TOKEN" "$BAO_URL/v1/sys/internal/specs/openapi" |
-        sed 's/{"name":"path",/&"x-multi-segment":true,/g' > "$HOME_DIR/openapi.json"
+    curl -fs -H "X-Vault-Token: $TOKEN" "$BAO_URL/v1/sys/internal/specs/openapi" > "$HOME_DIR/openapi.json"
 }
 
 start_sidelog() {
@@ -85,6 +83,7 @@ listen: 127.0.0.1:0
 upstream: $BAO_URL
 openapi: [openapi.json]
 base_path: [/v1]
+multi_segment: [path]
 actor:
   - header: {id: X-User-Id, trusted_from: [127.0.0.0/8]}
   - api_key: {header: X-Vault-Token}

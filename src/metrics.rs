@@ -110,7 +110,10 @@ mod tests {
     #[test]
     fn metrics_are_encoded_under_their_names() {
         let metrics = Metrics::default();
+        // A family has no line before its first label.
         metrics.refuse("bare_lf");
+        metrics.lose("full");
+        metrics.ship_failure("delivery");
         metrics.events.inc();
         let text = metrics.encode();
         assert!(text.contains("sidelog_refused_total{reason=\"bare_lf\"} 1"), "{text}");

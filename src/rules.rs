@@ -48,7 +48,8 @@ impl Rules {
         let mut documents = Vec::new();
         for path in &config.openapi {
             match openapi::load(path) {
-                Ok((document, warnings)) => {
+                Ok((mut document, warnings)) => {
+                    document.operations.iter_mut().for_each(|o| o.let_span(&config.multi_segment));
                     problems.extend(warnings.iter().map(from_warning));
                     documents.push(document);
                 }

@@ -43,6 +43,7 @@ pub(super) fn validate(file: &yaml::File, dir: &Path, problems: &mut Problems) -
         upstream,
         openapi: file.openapi.iter().map(|p| check.openapi(p)).collect(),
         base_path: check.base_path(&file.base_path),
+        multi_segment: file.multi_segment.iter().map(|n| n.value.clone()).collect(),
         audit: check.audit(&file.audit),
         capture: Capture {
             max_body: check.size(&file.capture.max_body, "capture.max_body", 0..=MAX_BODY) as usize,

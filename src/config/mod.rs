@@ -142,6 +142,8 @@ pub struct Config {
     /// Absolute or relative to the working directory; already joined to the file's directory.
     pub openapi: Vec<PathBuf>,
     pub base_path: BasePath,
+    /// Path parameters that may span slashes, beside those that the documents mark.
+    pub multi_segment: Vec<String>,
     pub audit: Audit,
     pub capture: Capture,
     pub actor: Vec<ActorRule>,

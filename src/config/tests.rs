@@ -122,6 +122,7 @@ fn every_default() {
     assert_eq!(c.upstream, Upstream { host: "127.0.0.1".into(), port: 8080 });
     assert!(c.openapi.is_empty());
     assert_eq!(c.base_path, BasePath::Auto);
+    assert!(c.multi_segment.is_empty());
     assert!(c.audit.ignore.is_empty() && c.audit.include_reads.is_empty() && c.audit.rules.is_empty());
     assert_eq!((c.audit.unmatched, c.audit.level), (Level::Request, Level::Request));
     assert_eq!(c.audit.delivery, Delivery::Written);

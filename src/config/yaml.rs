@@ -38,6 +38,11 @@ pub(super) struct File {
     #[schemars(schema_with = "base_path", example = &"auto")]
     #[serde(serialize_with = "one_alone")]
     pub base_path: Texts,
+    /// Names of path parameters that may span slashes, for documents that cannot say so themselves
+    /// (`x-multi-segment: true` at the parameter does): `[path]` lets `/secret/{path}` match
+    /// `/secret/a/b`.
+    #[schemars(schema_with = "text_or_list", example = &["path"])]
+    pub multi_segment: Texts,
     pub audit: Audit,
     pub capture: Capture,
     /// Where the actor's identity is taken from; the first that yields one wins.
@@ -431,6 +436,7 @@ impl Default for File {
             upstream: text(""),
             openapi: Vec::new(),
             base_path: vec![text("auto")],
+            multi_segment: Vec::new(),
             audit: Audit::default(),
             capture: Capture::default(),
             actor: Vec::new(),

@@ -162,6 +162,23 @@ impl LoadError {
     }
 }
 
+impl Operation {
+    /// Lets the path parameters of these names span slashes, as if the document marked them.
+    pub fn let_span(&mut self, names: &[String]) {
+        for name in names.iter().filter(|n| self.template.contains(&format!("{{{n}}}"))) {
+            match self.path_params.iter_mut().find(|p| p.name == *name) {
+                Some(param) => param.multi_segment = true,
+                None => self.path_params.push(PathParam {
+                    name: name.clone(),
+                    kind: ParamKind::Any,
+                    multi_segment: true,
+                    pattern: None,
+                }),
+            }
+        }
+    }
+}
+
 struct Place<'a>(&'a str, Option<u32>, Option<u32>);
 
 impl fmt::Display for Place<'_> {

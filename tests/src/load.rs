@@ -16,6 +16,7 @@ use tokio::time::Instant;
 pub const CONFIG: &str = "\
 openapi: [openapi.json]
 base_path: [/v1]
+multi_segment: [path]
 audit:
   ignore:
     - /v1/sys/capabilities-self
