@@ -34,6 +34,9 @@ mod text;
 mod values;
 mod xml;
 
+#[cfg(test)]
+mod tests;
+
 pub use body::RawBody;
 pub use keys::{BadRedact, SchemaMarks};
 

@@ -64,7 +64,7 @@ static KINDS: &[Kind] = &[
         "private_key_base64",
         &["LS0tLS1CRUdJTi"],
         Token(16),
-        r"LS0tLS1CRUdJTi[A-Za-z0-9+/_-]{0,40}?(?:UFJJVkFURSBLRV|BSSVZBVEUgS0VZ|QUklWQVRFIEtFW)[A-Za-z0-9+/_=\s-]*",
+        r"LS0tLS1CRUdJTi[A-Za-z0-9+/_-]{0,40}?(?:UFJJVkFURSBLRV|BSSVZBVEUgS0VZ|QUklWQVRFIEtFW)[A-Za-z0-9+/_=\r\n-]*",
     ),
     kind(
         "aws_access_key",
