@@ -71,7 +71,10 @@ pub(super) fn read(pass: &mut Pass<'_>, text: &str) -> Edits {
 
 /// Whether a text with no media type of its own reads as a form: `name=value` pairs, no spaces.
 pub(super) fn looks(text: &str) -> bool {
-    text.contains('=')
+    // Base64 ends with `=` and is none.
+    let valued =
+        text.split('&').any(|pair| pair.split_once('=').is_some_and(|(_, v)| !matches!(v, "" | "=")));
+    valued
         && !text.trim_end().contains(|c: char| c.is_whitespace() || "{}<>\"".contains(c))
         && text
             .split('&')

@@ -6,10 +6,10 @@
 //! `pin`, and `spinning` has not. One pass of one automaton over the squashed name finds every
 //! listed name; where it lies decides whether it counts. Time is linear in the name.
 
+use super::automaton::Words;
 use super::key_list::{ABOUT, DEFAULT, Fit, HOW_MANY, OTHER_WORDS, WHETHER};
 use super::tally::Rule;
 use crate::config::Redact;
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind, automaton::OverlappingState};
 use std::collections::{HashMap, HashSet};
 
 /// A `redact` section that cannot be meant.
@@ -35,7 +35,7 @@ struct Entry {
 
 /// The names to mask.
 pub(super) struct Keys {
-    find: AhoCorasick,
+    find: Words,
     entries: Vec<Entry>,
     keep: HashSet<Box<[u8]>>,
 }
@@ -101,11 +101,7 @@ impl Keys {
                 entries.push(Entry { rule: rule("key", name), fit: *fit, named: false });
             }
         }
-        let find = AhoCorasick::builder()
-            .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(&patterns)
-            .map_err(|e| BadRedact::TooLarge(e.to_string()))?;
+        let find = Words::new(&patterns, false).map_err(BadRedact::TooLarge)?;
         Ok(Keys { find, entries, keep })
     }
 
@@ -115,12 +111,8 @@ impl Keys {
             return None;
         }
         let mut best: Option<(bool, usize, &Rule)> = None;
-        let mut state = OverlappingState::start();
-        loop {
-            self.find.find_overlapping(&name.text, &mut state);
-            let Some(found) = state.get_match() else { break };
-            let Some(entry) = self.entries.get(found.pattern().as_usize()) else { continue };
-            let (start, end) = (found.start(), found.end());
+        self.find.each(&name.text, |word, start, end| {
+            let Some(entry) = self.entries.get(word) else { return };
             // The operator's names first, then the longest.
             let rank = (entry.named, end - start);
             if best.is_none_or(|(named, len, _)| rank > (named, len))
@@ -129,7 +121,7 @@ impl Keys {
             {
                 best = Some((rank.0, rank.1, &entry.rule));
             }
-        }
+        });
         best.map(|(_, _, rule)| rule)
             .or_else(|| if marks.0.is_empty() { None } else { marks.0.get(name.text.as_slice()) })
     }
@@ -151,6 +143,17 @@ enum Class {
     Digit,
 }
 
+fn class(c: char) -> Class {
+    match c {
+        'a'..='z' => Class::Lower,
+        'A'..='Z' => Class::Upper,
+        '0'..='9' => Class::Digit,
+        _ if c.is_ascii() || !c.is_alphanumeric() => Class::Gap,
+        _ if c.is_uppercase() => Class::Upper,
+        _ => Class::Lower,
+    }
+}
+
 impl Squashed {
     pub fn as_bytes(&self) -> &[u8] {
         &self.text
@@ -161,14 +164,7 @@ impl Squashed {
         self.edges.clear();
         let (mut before, mut last) = (Class::Gap, Class::Gap);
         for c in name.chars() {
-            let class = match c {
-                'a'..='z' => Class::Lower,
-                'A'..='Z' => Class::Upper,
-                '0'..='9' => Class::Digit,
-                _ if c.is_ascii() || !c.is_alphanumeric() => Class::Gap,
-                _ if c.is_uppercase() => Class::Upper,
-                _ => Class::Lower,
-            };
+            let class = class(c);
             if class != Class::Gap {
                 let hump = last != class && !(last == Class::Upper && class == Class::Lower);
                 // The last capital of several begins the next word: API|Key.

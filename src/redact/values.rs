@@ -5,8 +5,8 @@
 //! regular expression run. Both are linear in the text. Lengths asked for are a little below the
 //! vendors' own, so that a shortened token is masked too.
 
+use super::automaton::Words;
 use super::tally::{Edits, Rule, Tally};
-use aho_corasick::{AhoCorasick, AhoCorasickKind, automaton::OverlappingState};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use regex::Regex;
@@ -64,7 +64,7 @@ static KINDS: &[Kind] = &[
         "private_key_base64",
         &["LS0tLS1CRUdJTi"],
         Token(16),
-        r"LS0tLS1CRUdJTi[A-Za-z0-9+/_-]{0,40}?(?:UFJJVkFURSBLRV|BSSVZBVEUgS0VZ|QUklWQVRFIEtFW)[A-Za-z0-9+/_=\s-]*",
+        r"LS0tLS1CRUdJTi[A-Za-z0-9+/_-]{0,40}?(?:UFJJVkFURSBLRV|BSSVZBVEUgS0VZ|QUklWQVRFIEtFW)[A-Za-z0-9+/_=\r\n-]*",
     ),
     kind(
         "aws_access_key",
@@ -224,7 +224,7 @@ struct Compiled {
 }
 
 pub(super) struct Values {
-    find: AhoCorasick,
+    find: Words,
     /// For each pattern of `find`: its detector and how long the pattern is.
     owners: Vec<usize>,
     compiled: Vec<Compiled>,
@@ -240,11 +240,7 @@ pub(super) static VALUES: LazyLock<Values> = LazyLock::new(|| {
             owners.push(owner);
         }
     }
-    let find = AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .kind(Some(AhoCorasickKind::DFA))
-        .build(&patterns)
-        .expect("constant patterns");
+    let find = Words::new(&patterns, true).expect("constant patterns");
     let compiled = KINDS.iter().map(|kind| Compiled {
         rule: Rule::from(format!("value:{}", kind.name)),
         mask: format!("[redacted:{}]", kind.name),
@@ -264,17 +260,15 @@ impl Values {
     /// One bit per detector whose beginning occurs.
     fn begun(&self, bytes: &[u8]) -> u64 {
         let mut bits = 0;
-        let mut state = OverlappingState::start();
-        loop {
-            self.find.find_overlapping(bytes, &mut state);
-            let Some(found) = state.get_match() else { return bits };
-            let Some(owner) = self.owners.get(found.pattern().as_usize()) else { continue };
+        self.find.each(bytes, |word, _, end| {
+            let Some(owner) = self.owners.get(word) else { return };
             let bit = 1u64 << owner;
-            let rest = bytes.get(found.end()..).unwrap_or_default();
+            let rest = bytes.get(end..).unwrap_or_default();
             if bits & bit == 0 && KINDS.get(*owner).is_some_and(|k| k.then.holds(rest)) {
                 bits |= bit;
             }
-        }
+        });
+        bits
     }
 
     /// Names the spans to mask.
