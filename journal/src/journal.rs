@@ -201,7 +201,10 @@ impl Journal {
             head.life = None;
         }
         self.core.calls.close();
-        *lock(&self.core.lock) = None;
+        if let Some(file) = lock(&self.core.lock).take() {
+            // Closing it would not do while a child of this process is between fork and exec.
+            let _ = file.unlock();
+        }
         self.core.bell.ring();
     }
 }

@@ -50,7 +50,7 @@ pub fn small(dir: &Path) -> Options {
 }
 
 pub fn open(dir: &Path) -> Opened {
-    Journal::open(small(dir)).unwrap()
+    Journal::open(small(dir)).unwrap_or_else(|e| panic!("{e}"))
 }
 
 pub fn append(journal: &Journal, n: u64, len: usize) -> Result<u64, Refused> {
