@@ -50,6 +50,9 @@ pub(crate) struct Core {
     /// The last loss a reader found, so that a rewind does not count it twice.
     pub corrupt_seen: Mutex<(u64, u64)>,
     pub counts: Counts,
+    /// Lets a test play a disk without room.
+    #[cfg(test)]
+    pub no_space: AtomicBool,
 }
 
 #[derive(Default)]
@@ -66,7 +69,8 @@ pub(crate) struct Counts {
 /// What the append lock guards.
 pub(crate) struct Head {
     pub active: Option<Active>,
-    pub spare: Option<Spare>,
+    /// Segments made ready, the next one first.
+    pub spares: VecDeque<Spare>,
     pub next_seq: u64,
     pub next_ordinal: u64,
     /// Records in the log, the recovered ones included.
@@ -108,7 +112,7 @@ impl Core {
             Err(reason) => Err(self.refuse(&mut head, reason, time)),
         };
         self.note(&head);
-        let wish = head.wants_keeper();
+        let wish = head.wants_keeper(self.plan.spares());
         drop(head);
         if wish && !self.keeper_asked.swap(true, Ordering::Relaxed) {
             self.wake_keeper();
@@ -144,7 +148,7 @@ impl Core {
 
     /// Goes on in the segment that was made ready. No system call.
     pub(crate) fn roll(&self, head: &mut Head) -> bool {
-        let Some(spare) = head.spare.take() else { return false };
+        let Some(spare) = head.spares.pop_front() else { return false };
         self.seal(head, true);
         let header = Header {
             producer: self.producer.id,
@@ -251,7 +255,7 @@ impl Core {
         let head = lock(&self.head);
         let half = usize::try_from(self.plan.segment / 2).unwrap_or(usize::MAX);
         !head.closed
-            && (head.spare.is_some() || head.active.as_ref().is_some_and(|a| a.room() >= half + RESERVE))
+            && (!head.spares.is_empty() || head.active.as_ref().is_some_and(|a| a.room() >= half + RESERVE))
     }
 
     /// The first segment from `ordinal` on.
@@ -304,8 +308,8 @@ pub(crate) fn delivered(segment: &Segment, mark: &Mark) -> bool {
 
 impl Head {
     /// Something is to be made ready before the writer arrives there.
-    fn wants_keeper(&self) -> bool {
-        self.spare.is_none()
+    fn wants_keeper(&self, spares: usize) -> bool {
+        self.spares.len() < spares
             || self.active.as_ref().is_some_and(|a| {
                 let ready = a.populated.saturating_sub(a.at);
                 ready < AHEAD / 2 && a.populated < a.map.len()

@@ -12,12 +12,12 @@ use std::time::SystemTime;
 
 pub(crate) const PAGE: usize = 4096;
 
-/// Creates a file of `len` zeros whose blocks are all reserved, or leaves none.
+/// Creates a file of `len` zeros whose blocks are all reserved, or leaves none. Waits for no disk:
+/// length and blocks become durable with the first sync of the contents.
 pub(crate) fn create_reserved(path: &Path, len: u64) -> io::Result<File> {
     let _ = fs::remove_file(path);
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-    // The length and the blocks must survive a power cut too, or the records in them would not.
-    if let Err(e) = reserve(&file, len).and_then(|()| file.sync_all()) {
+    if let Err(e) = reserve(&file, len) {
         let _ = fs::remove_file(path);
         return Err(e);
     }
@@ -96,32 +96,37 @@ pub(crate) fn lock(path: &Path) -> io::Result<Option<File>> {
 }
 
 /// Reads `len` bytes from `at` into `buf` (emptied first). What lies beyond the end is missing; a
-/// block the disk cannot give is zeros, so that its neighbours are still found.
-pub(crate) fn read_tolerant(file: &File, at: u64, len: usize, buf: &mut Vec<u8>) {
+/// block the disk cannot give is zeros, so that its neighbours are still found. False: there was one.
+pub(crate) fn read_tolerant(file: &File, at: u64, len: usize, buf: &mut Vec<u8>) -> bool {
     buf.clear();
     buf.resize(len, 0);
-    let mut done = 0;
+    let (mut done, mut whole) = (0, true);
     while done < len {
         let Some(rest) = buf.get_mut(done..) else { break };
         match file.read_at(rest, at + done as u64) {
             Ok(0) => break,
             Ok(n) => done += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => done += read_block(file, at + done as u64, rest),
+            Err(_) => {
+                let (n, readable) = read_block(file, at + done as u64, rest);
+                done += n;
+                whole &= readable;
+            }
         }
     }
     buf.truncate(done.min(len));
+    whole
 }
 
-/// One block of a stretch that could not be read in one go; returns how far it went.
-fn read_block(file: &File, at: u64, rest: &mut [u8]) -> usize {
+/// One block of a stretch that could not be read in one go: how far it went, and whether it could.
+fn read_block(file: &File, at: u64, rest: &mut [u8]) -> (usize, bool) {
     let n = rest.len().min(PAGE - usize::try_from(at % PAGE as u64).unwrap_or(0));
-    if let Some(block) = rest.get_mut(..n)
-        && file.read_exact_at(block, at).is_err()
-    {
+    let Some(block) = rest.get_mut(..n) else { return (n, false) };
+    let readable = file.read_exact_at(block, at).is_ok();
+    if !readable {
         block.fill(0);
     }
-    n
+    (n, readable)
 }
 
 /// Tells a file from its copy: a copy has another inode, or was born at another time. (A copy of

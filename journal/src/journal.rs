@@ -69,6 +69,11 @@ impl Journal {
         Ok(Opened { journal, orphans, recovery })
     }
 
+    #[cfg(test)]
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
     pub fn producer(&self) -> Uuid {
         self.core.producer.id
     }
@@ -196,7 +201,10 @@ impl Journal {
             head.life = None;
         }
         self.core.calls.close();
-        *lock(&self.core.lock) = None;
+        if let Some(file) = lock(&self.core.lock).take() {
+            // Closing it would not do while a child of this process is between fork and exec.
+            let _ = file.unlock();
+        }
         self.core.bell.ring();
     }
 }
@@ -311,7 +319,7 @@ fn assemble(
     let footprint = Arc::new(AtomicU64::new(0));
     let mut log = VecDeque::new();
     for (ordinal, found) in (1u64..).zip(scanned.segments) {
-        let room = Room::take(found.end.next_multiple_of(disk::PAGE as u64), &footprint);
+        let room = Room::take(found.bytes.next_multiple_of(disk::PAGE as u64), &footprint);
         log.push_back(Arc::new(Segment::old(ordinal, found.header, found.path, found.end, room)));
     }
     let next_ordinal = log.len() as u64 + 1;
@@ -320,7 +328,7 @@ fn assemble(
     let calls = Arc::new(calls);
     let head = Head {
         active: None,
-        spare: None,
+        spares: VecDeque::new(),
         next_seq: 1,
         next_ordinal,
         records: scanned.records,
@@ -350,6 +358,8 @@ fn assemble(
         lock: Mutex::new(None),
         corrupt_seen: Mutex::new((0, 0)),
         counts: Counts::default(),
+        #[cfg(test)]
+        no_space: AtomicBool::new(false),
     }
 }
 
@@ -363,7 +373,7 @@ fn first_segment(core: &Core, keeper: &mut Keeper) {
     match keeper.prepare() {
         Ok(spare) => {
             let mut head = lock(&core.head);
-            head.spare = Some(spare);
+            head.spares.push_back(spare);
             core.roll(&mut head);
         }
         Err(error) => {

@@ -69,7 +69,7 @@ impl Keeper {
         self.pages();
         self.names();
         self.deliver();
-        self.spare();
+        self.spares();
         let now = Instant::now();
         if now >= self.losses_due && !lock(&self.core.head).waiting.is_empty() {
             self.core.record_losses(false);
@@ -108,7 +108,7 @@ impl Keeper {
         let unnamed: Vec<Arc<Segment>> = lock(&self.core.log)
             .iter()
             .rev()
-            .take_while(|s| s.path().extension().is_some_and(|e| e == &NEW[1..]))
+            .take_while(|s| s.path().extension().is_some_and(|e| e == NEW))
             .map(Arc::clone)
             .collect();
         for segment in unnamed {
@@ -151,36 +151,41 @@ impl Keeper {
         }
     }
 
-    /// Prepares the next segment, if none is ready and the bound allows it.
-    fn spare(&mut self) {
-        if lock(&self.core.head).spare.is_some() || self.core.detached.load(Ordering::Relaxed) {
-            return;
-        }
-        let paused = self.paused_until.is_some_and(|until| Instant::now() < until);
-        let grows = self.core.plan.may_grow(self.core.footprint.load(Ordering::Relaxed));
-        if paused || !grows {
-            // Ask no more until the next interval.
-            self.core.keeper_asked.store(true, Ordering::Relaxed);
-            return;
-        }
-        match self.prepare() {
-            Ok(spare) => {
-                let mut head = lock(&self.core.head);
-                head.spare = Some(spare);
-                if head.active.is_none() && !head.closed {
-                    self.core.roll(&mut head);
-                }
-                self.paused_until = None;
+    /// Prepares the next segments, as far as the bound allows.
+    fn spares(&mut self) {
+        while lock(&self.core.head).spares.len() < self.core.plan.spares() {
+            let paused = self.paused_until.is_some_and(|until| Instant::now() < until);
+            let grows = self.core.plan.may_grow(self.core.footprint.load(Ordering::Relaxed));
+            if paused || !grows || self.core.detached.load(Ordering::Relaxed) {
+                // Ask no more until the next interval.
+                self.core.keeper_asked.store(true, Ordering::Relaxed);
+                return;
             }
-            Err(e) => {
-                self.failed("make a segment", &e);
-                self.paused_until = Some(Instant::now() + PAUSE);
+            match self.prepare() {
+                Ok(spare) => self.offer(spare),
+                Err(e) => {
+                    self.failed("make a segment", &e);
+                    self.paused_until = Some(Instant::now() + PAUSE);
+                }
             }
         }
     }
 
+    fn offer(&mut self, spare: Spare) {
+        let mut head = lock(&self.core.head);
+        head.spares.push_back(spare);
+        if head.active.is_none() && !head.closed {
+            self.core.roll(&mut head);
+        }
+        self.paused_until = None;
+    }
+
     pub(crate) fn prepare(&mut self) -> io::Result<Spare> {
         let core = &self.core;
+        #[cfg(test)]
+        if core.no_space.load(Ordering::Relaxed) {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
         let number = self.next_file;
         self.next_file += 1;
         Spare::prepare(&core.dir, core.producer.boot, number, core.plan.segment, &core.footprint)
@@ -219,7 +224,7 @@ impl Keeper {
         let core = &self.core;
         let lock_ok =
             lock(&core.lock).as_ref().is_none_or(|file| disk::in_place(file, &core.dir.join(LOCK), 0));
-        let spare_ok = lock(&core.head).spare.as_ref().is_none_or(Spare::in_place);
+        let spare_ok = lock(&core.head).spares.iter().all(Spare::in_place);
         let active = lock(&core.head).active.as_ref().map(|a| Arc::clone(&a.segment));
         let active_ok =
             active.is_none_or(|s| s.file().is_ok_and(|file| disk::in_place(&file, &s.path(), s.bytes())));
@@ -245,14 +250,14 @@ impl Keeper {
             let mut head = lock(&core.head);
             head.life = core.calls.life();
             core.note(&head);
-            head.spare.take()
+            std::mem::take(&mut head.spares)
         };
-        if let Some(old) = old {
-            let _ = fs::remove_file(old.path());
+        for spare in old {
+            let _ = fs::remove_file(spare.path());
         }
         let spare = self.prepare()?;
         let mut head = lock(&core.head);
-        head.spare = Some(spare);
+        head.spares.push_back(spare);
         if !head.closed {
             core.roll(&mut head);
         }
@@ -279,8 +284,8 @@ impl Keeper {
         self.names();
         self.deliver();
         let _ = self.cursor.sync();
-        let spare = lock(&self.core.head).spare.take();
-        if let Some(spare) = spare {
+        let spares = std::mem::take(&mut lock(&self.core.head).spares);
+        for spare in spares {
             let _ = fs::remove_file(spare.path());
         }
     }
@@ -291,5 +296,82 @@ impl Keeper {
         if before.is_power_of_two() || before == 0 {
             tracing::error!(%error, doing, failures = before + 1, at = now_micros(), "journal: input/output error");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Core;
+    use crate::types::{Kind, Options, Reason};
+    use crate::{Journal, Opened};
+    use uuid::Uuid;
+
+    fn open(dir: &std::path::Path) -> (Arc<Journal>, Arc<Core>) {
+        let options = Options {
+            max_bytes: 1 << 20,
+            segment_bytes: 4096,
+            max_open_calls: 4,
+            sync_interval: Duration::from_millis(5),
+            ..Options::new(dir)
+        };
+        let Opened { journal, .. } = Journal::open(options).unwrap();
+        let core = Arc::clone(journal.core());
+        (journal, core)
+    }
+
+    fn wait(what: &str, condition: impl Fn() -> bool) {
+        let until = Instant::now() + Duration::from_secs(10);
+        while !condition() {
+            assert!(Instant::now() < until, "never: {what}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_full_disk_refuses_what_does_not_fit_and_goes_on_when_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, core) = open(dir.path());
+        wait("spares", || lock(&core.head).spares.len() == 2);
+        core.no_space.store(true, Ordering::Relaxed);
+        let mut kept = 0;
+        let refused = loop {
+            match core.append(Uuid::from_u128(1), &[7; 500]) {
+                Ok(_) => kept += 1,
+                Err(refused) => break refused,
+            }
+        };
+        // What was made ready is used to the end; nothing is written to blocks that are not there.
+        assert_eq!((kept >= 12, refused.reason), (true, Reason::Io));
+        assert!(!journal.has_room());
+        wait("tried", || journal.stats().io_errors > 0);
+        let again = core.append(Uuid::from_u128(1), &[7; 500]).unwrap_err();
+        core.no_space.store(false, Ordering::Relaxed);
+        wait("room", || journal.has_room());
+        core.append(Uuid::from_u128(1), &[7; 500]).unwrap();
+        let mut records = Vec::new();
+        journal.reader().next(Duration::ZERO, 1000, usize::MAX, &mut records);
+        let named: Vec<u64> = records
+            .iter()
+            .filter_map(|r| match r.kind {
+                Kind::Loss { first, last, reason: Reason::Io, .. } => Some(first..=last),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        assert_eq!(named, [refused.seq, again.seq]);
+        assert_eq!(records.iter().filter(|r| r.kind == Kind::Data).count(), kept + 1);
+    }
+
+    #[test]
+    fn failed_attempts_are_not_repeated_in_a_hurry() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, core) = open(dir.path());
+        core.no_space.store(true, Ordering::Relaxed);
+        for _ in 0..5000 {
+            let _ = core.append(Uuid::from_u128(1), &[7; 500]);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(journal.stats().io_errors <= 2, "{:?}", journal.stats());
     }
 }

@@ -49,6 +49,12 @@ impl Plan {
         usize::try_from(self.segment).unwrap_or(usize::MAX) - segment::START - 2 * RESERVE
     }
 
+    /// Segments made ready ahead: what may be appended while the disk stands still. Two, unless that
+    /// would be most of the room.
+    pub(crate) fn spares(&self) -> usize {
+        if self.segments >= 8 * self.segment { 2 } else { 1 }
+    }
+
     /// Whether one more segment may be made while running: one is always left for the next start,
     /// so that a restart with a full journal has somewhere to write.
     pub(crate) fn may_grow(&self, footprint: u64) -> bool {
@@ -77,7 +83,7 @@ mod tests {
             for segment in [0, 4096, 1 << 20, 16 << 20, u64::MAX] {
                 let p = plan(max, segment).unwrap();
                 assert!(p.segments + p.fixed <= max && 4 * p.segment <= p.segments, "{p:?}");
-                assert!(p.segment % 4096 == 0 && p.max_frame() >= 1700, "{p:?}");
+                assert!(p.segment.is_multiple_of(4096) && p.max_frame() >= 1700, "{p:?}");
             }
         }
         assert!(plan(1 << 20, 16 << 20).unwrap().segment < 256 << 10);

@@ -122,6 +122,7 @@ impl Reader {
             tracing::error!(path = %segment.path().display(), %error, "journal: cannot open a segment");
         }
         self.buf.clear();
+        self.buf.shrink_to(4 * CHUNK);
         self.segment = Some((segment, file.ok()));
     }
 

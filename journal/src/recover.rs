@@ -36,8 +36,10 @@ pub(crate) struct Known<'a> {
 pub(crate) struct FoundSegment {
     pub header: Header,
     pub path: PathBuf,
-    /// Frames end here; the file was cut to this.
+    /// Frames end here; the file was cut to this, if the disk could read all of it.
     pub end: u64,
+    /// What the file occupies.
+    pub bytes: u64,
 }
 
 #[derive(Default)]
@@ -99,8 +101,9 @@ impl Run<'_> {
         for entry in fs::read_dir(self.dir)? {
             let path = entry?.path();
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            let prepared = name.ends_with(segment::NEW);
-            if !prepared && !name.ends_with(".seg") {
+            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+            let prepared = extension == segment::NEW;
+            if !prepared && extension != "seg" {
                 continue;
             }
             start.clear();
@@ -126,10 +129,7 @@ impl Run<'_> {
             }
             match header.or(named) {
                 Some(header) => files.push((header, path)),
-                None => {
-                    self.out.recovery.foreign_files += 1;
-                    self.out.foreign_bytes += fs::metadata(&path).map_or(0, |m| m.len());
-                }
+                None => self.leave_alone(&path),
             }
         }
         Ok(files)
@@ -138,14 +138,10 @@ impl Run<'_> {
     fn segment(&mut self, header: Header, mut path: PathBuf, buf: &mut Vec<u8>) {
         self.out.last_boot = self.out.last_boot.max(header.boot);
         let name = header.file_name();
-        let file_len = fs::metadata(&path).map_or(0, |m| m.len());
-        let len = file_len.min(segment::MAX_BYTES).saturating_sub(segment::START as u64);
-        match File::open(&path) {
-            Ok(file) => {
-                disk::read_tolerant(&file, segment::START as u64, usize::try_from(len).unwrap_or(0), buf);
-            }
-            Err(_) => buf.clear(),
-        }
+        let Some(whole) = read_frames(&path, buf) else {
+            self.leave_alone(&path);
+            return;
+        };
         self.follow(&header, header.base);
         let ordinal = self.out.segments.len() as u64 + 1;
         let records = self.out.records;
@@ -170,13 +166,19 @@ impl Run<'_> {
                 }
             }
         }
+        // What the disk could not read today it may read tomorrow: such a file is not touched.
         if self.out.records == records {
-            let _ = fs::remove_file(&path);
+            if whole {
+                let _ = fs::remove_file(&path);
+            } else {
+                self.leave_alone(&path);
+            }
             return;
         }
         let end = (segment::START + end) as u64;
-        if let Ok(file) = OpenOptions::new().write(true).open(&path)
-            && end < file_len
+        if whole
+            && let Ok(file) = OpenOptions::new().write(true).open(&path)
+            && file.metadata().is_ok_and(|m| m.len() > end)
         {
             let _ = file.set_len(end);
         }
@@ -184,7 +186,14 @@ impl Run<'_> {
         if path != final_path && !final_path.exists() && fs::rename(&path, &final_path).is_ok() {
             path = final_path;
         }
-        self.out.segments.push(FoundSegment { header, path, end });
+        let bytes = fs::metadata(&path).map_or(end, |m| m.len());
+        self.out.segments.push(FoundSegment { header, path, end, bytes });
+    }
+
+    /// A file that cannot be read or explained.
+    fn leave_alone(&mut self, path: &Path) {
+        self.out.recovery.foreign_files += 1;
+        self.out.foreign_bytes += fs::metadata(path).map_or(0, |m| m.len());
     }
 
     fn record(&mut self, header: &Header, ordinal: u64, end: usize, frame: &crate::frame::Frame<'_>) {
@@ -280,6 +289,13 @@ impl Run<'_> {
             self.gaps.push(Missing { producer, boot, first: lost_from, last: life.issued, reason });
         }
     }
+}
+
+/// All bytes of a file that may hold frames, and whether the disk could read each of them.
+fn read_frames(path: &Path, buf: &mut Vec<u8>) -> Option<bool> {
+    let file = File::open(path).ok()?;
+    let len = file.metadata().ok()?.len().min(segment::MAX_BYTES).saturating_sub(segment::START as u64);
+    Some(disk::read_tolerant(&file, segment::START as u64, usize::try_from(len).ok()?, buf))
 }
 
 /// `range` without `first..=last`.

@@ -93,8 +93,8 @@ pub(crate) fn parse_name(name: &str) -> Option<(u64, u64)> {
     Some((boot.parse().ok()?, base.parse().ok()?))
 }
 
-/// Files without a final name.
-pub(crate) const NEW: &str = ".new";
+/// The extension of files without a final name.
+pub(crate) const NEW: &str = "new";
 
 /// A segment as readers, sync and keeper see it. Dropped by the last of them: then its room is free.
 pub(crate) struct Segment {
@@ -221,9 +221,8 @@ impl Spare {
         footprint: &Arc<AtomicU64>,
     ) -> io::Result<Spare> {
         let room = Room::take(bytes, footprint);
-        let path = dir.join(format!("{boot:010}-{number:08}{NEW}"));
+        let path = dir.join(format!("{boot:010}-{number:08}.{NEW}"));
         let file = disk::create_reserved(&path, bytes)?;
-        disk::sync_dir(dir)?;
         let len = usize::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
         let map = Mapped::new(&file, len)?;
         let populated = Self::FIRST_PAGES.min(len);

@@ -11,6 +11,7 @@ use crate::disk::{self, PAGE};
 use crate::map::Mapped;
 use crate::segment::Segment;
 use crate::types::SyncFailed;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -166,7 +167,7 @@ fn round(core: &Core) -> (u64, Result<(), SyncFailed>) {
             continue;
         }
         core.counts.syncs.fetch_add(1, Ordering::Relaxed);
-        match d.map.flush(from, d.to) {
+        match flush(core, d, from) {
             Ok(()) => {
                 d.segment.synced.store(d.to as u64, Ordering::Relaxed);
                 ready_again(d, from);
@@ -183,6 +184,14 @@ fn round(core: &Core) -> (u64, Result<(), SyncFailed>) {
         result = Err(SyncFailed::Detached);
     }
     (target, result)
+}
+
+/// The first time, the file's name has to reach the disk too.
+fn flush(core: &Core, d: &Dirty, from: usize) -> io::Result<()> {
+    if from == 0 {
+        disk::sync_dir(&core.dir)?;
+    }
+    d.map.flush(from, d.to)
 }
 
 fn collect(core: &Core) -> (Vec<Dirty>, u64) {
@@ -234,4 +243,98 @@ fn abandon(core: &Core, d: &Dirty) {
     }
     drop(head);
     core.wake_keeper();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Journal;
+    use crate::types::{Kind, Options};
+    use std::sync::atomic::AtomicBool;
+    use uuid::Uuid;
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    fn open(dir: &std::path::Path) -> Arc<Journal> {
+        let interval = Duration::from_secs(5);
+        let options = Options { max_open_calls: 4, sync_interval: interval, ..Options::new(dir) };
+        Journal::open(options).unwrap().journal
+    }
+
+    fn append(journal: &Journal) -> u64 {
+        journal.core().append(Uuid::from_u128(1), b"x").unwrap()
+    }
+
+    fn break_active_file(journal: &Journal) -> std::path::PathBuf {
+        let head = lock(&journal.core().head);
+        let active = head.active.as_ref().unwrap();
+        active.map.fail_flush.store(true, Ordering::Relaxed);
+        active.segment.path()
+    }
+
+    #[test]
+    fn after_a_failed_write_its_waiters_fail_and_the_next_goes_through_another_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path());
+        let before = append(&journal);
+        assert_eq!(journal.wait_durable(before, LONG), Ok(()));
+        let broken = break_active_file(&journal);
+        let lost = append(&journal);
+        assert_eq!(journal.wait_durable(lost, LONG), Err(SyncFailed::Io));
+        let after = append(&journal);
+        assert_eq!(journal.wait_durable(after, LONG), Ok(()));
+        // The verdicts stay.
+        assert_eq!(journal.wait_durable(lost, LONG), Err(SyncFailed::Io));
+        assert_eq!(journal.wait_durable(before, LONG), Ok(()));
+        let stats = journal.stats();
+        assert_eq!(stats.sync_failures, 1, "the broken file was tried again");
+        let head = lock(&journal.core().head);
+        assert_ne!(head.active.as_ref().unwrap().segment.path(), broken);
+        drop(head);
+        let mut records = Vec::new();
+        journal.reader().next(Duration::ZERO, 10, usize::MAX, &mut records);
+        assert_eq!(records.len(), 3, "the failed one is still delivered");
+        assert!(records.iter().all(|r| r.kind == Kind::Data));
+    }
+
+    #[test]
+    fn callbacks_learn_of_the_failure_and_a_panic_in_one_harms_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path());
+        break_active_file(&journal);
+        let seq = append(&journal);
+        let failed = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&failed);
+        // Hold the sync thread at its first step until both are registered.
+        let head = lock(&journal.core().head);
+        journal.core().syncing.call_back(seq, Box::new(|_| panic!("a caller's mistake")));
+        journal
+            .core()
+            .syncing
+            .call_back(seq, Box::new(move |r| seen.store(r == Err(SyncFailed::Io), Ordering::SeqCst)));
+        drop(head);
+        assert_eq!(journal.wait_durable(seq, LONG), Err(SyncFailed::Io));
+        let after = append(&journal);
+        assert_eq!(journal.wait_durable(after, LONG), Ok(()));
+        assert!(failed.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn a_wait_ends_with_its_time_and_the_number_of_waiters_is_bounded() {
+        let syncing = Syncing::default();
+        assert_eq!(syncing.wait(1, Duration::from_millis(5)), Err(SyncFailed::Timeout));
+        for _ in 0..MAX_WAITING {
+            syncing.call_back(1, Box::new(|r| assert_eq!(r, Ok(()))));
+        }
+        let refused = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&refused);
+        syncing.call_back(
+            1,
+            Box::new(move |r| seen.store(r == Err(SyncFailed::Busy(MAX_WAITING)), Ordering::SeqCst)),
+        );
+        assert!(refused.load(Ordering::SeqCst));
+        syncing.settle(1, Ok(()), true);
+        assert_eq!(syncing.wait(1, LONG), Ok(()));
+        assert_eq!(syncing.wait(2, LONG), Err(SyncFailed::Closed));
+    }
 }

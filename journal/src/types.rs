@@ -23,7 +23,8 @@ pub struct Options {
     pub max_bytes: u64,
     /// Size of one segment file; smaller when `max_bytes` leaves no room for eight of them.
     pub segment_bytes: u64,
-    /// Records reach the disk at most this much later, unless somebody waits for them.
+    /// Records reach the disk at most this much later (and the disk's own time), sooner if somebody
+    /// waits for them. Between 1 ms and 10 s.
     pub sync_interval: Duration,
     /// Slots of the table of open calls.
     pub max_open_calls: u32,
@@ -78,7 +79,8 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// Of the two above: kept in `quarantine/`.
     pub quarantined_bytes: u64,
-    /// Segment files that neither their headers nor their names explain. They are left alone.
+    /// Segment files that cannot be read, or that neither their headers nor their names explain. They
+    /// are left alone, and count towards the bound.
     pub foreign_files: u64,
     /// The read cursor was unreadable: records may be delivered a second time.
     pub cursor_damaged: bool,

@@ -8,6 +8,8 @@
 //! | kill.rs   | SIGKILL at any moment |
 //! | faults.rs | files removed or cut under a running journal |
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers are tests too")]
+
 mod damage;
 mod faults;
 mod kill;

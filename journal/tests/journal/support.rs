@@ -31,6 +31,12 @@ pub fn number(record: &Record) -> u64 {
     n
 }
 
+/// For tests that open a journal a thousand times: in memory where the system has such a place, since
+/// what they test is not the disk.
+pub fn memory_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// 4 KiB segments in 256 KiB.
 pub fn small(dir: &Path) -> Options {
     Options {
@@ -44,7 +50,7 @@ pub fn small(dir: &Path) -> Options {
 }
 
 pub fn open(dir: &Path) -> Opened {
-    Journal::open(small(dir)).unwrap()
+    Journal::open(small(dir)).unwrap_or_else(|e| panic!("{e}"))
 }
 
 pub fn append(journal: &Journal, n: u64, len: usize) -> Result<u64, Refused> {
@@ -78,6 +84,18 @@ pub fn data(records: &[Record]) -> Vec<u64> {
 
 pub fn seqs(records: &[Record]) -> Vec<u64> {
     records.iter().map(|r| r.seq).collect()
+}
+
+/// Every number a loss record names.
+pub fn named(records: &[Record]) -> Vec<u64> {
+    records
+        .iter()
+        .filter_map(|r| match r.kind {
+            Kind::Loss { first, last, .. } => Some(first..=last),
+            Kind::Data => None,
+        })
+        .flatten()
+        .collect()
 }
 
 #[track_caller]
