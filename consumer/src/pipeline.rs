@@ -1,0 +1,456 @@
+//! The loop: fetch, read, drop what is stored, store the rest, commit.
+//!
+//! Promises: a batch is committed only when all its rows and dead letters are safe; while ClickHouse
+//! is down, slow or read-only the same batch is tried again, for ever, and nothing more is read. One
+//! batch is in work at a time.
+
+use crate::dedup::{Bounds, Marks, Range, Verdict};
+use crate::metrics::Metrics;
+use crate::ranges::RangeSet;
+use crate::source::{Batch, Dead, Fetched, Source, SourceError};
+use crate::store::{Store, StoreError};
+use crate::transform::{self, EventRow, LossRow, Parsed};
+use crate::migrate;
+use sidelog_event::Position;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// The tables are asked about this much more time than a batch spans, so that they are seldom asked.
+const SLACK_MILLIS: i64 = 3_600_000;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Between two looks at the holes.
+const GAP_INTERVAL: Duration = Duration::from_secs(5);
+/// Holes looked at in one go.
+const GAPS_AT_ONCE: usize = 200;
+/// Records read between two yields to other tasks.
+const YIELD_EVERY: usize = 512;
+
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    pub bounds: Bounds,
+    /// After the order to stop, how long the batch in work may still take.
+    pub grace: Duration,
+    /// Make or update the tables first.
+    pub migrate: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { bounds: Bounds::default(), grace: Duration::from_secs(20), migrate: true }
+    }
+}
+
+/// Runs until `shutdown` becomes true (or its sender is gone), or the source fails for good.
+pub async fn run<S: Source>(
+    mut source: S,
+    store: Store,
+    options: Options,
+    metrics: Arc<Metrics>,
+    shutdown: watch::Receiver<bool>,
+) -> Result<(), SourceError> {
+    let marks = Marks::new(options.bounds);
+    let retry = Retry { metrics: Arc::clone(&metrics), shutdown: shutdown.clone(), grace: options.grace };
+    let start = Instant::now();
+    let mut pipeline = Pipeline { store, marks, metrics, retry, epoch: None, start, looked: start };
+    let result = pipeline.run(&mut source, options.migrate, shutdown).await;
+    source.close().await;
+    result
+}
+
+/// Why a batch is not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Its partitions are no longer ours.
+    Abandoned,
+    Shutdown,
+}
+
+struct Pipeline {
+    store: Store,
+    marks: Marks,
+    metrics: Arc<Metrics>,
+    retry: Retry,
+    /// Of the batch that `marks` were learnt under.
+    epoch: Option<u64>,
+    start: Instant,
+    /// Last look at the holes.
+    looked: Instant,
+}
+
+/// The rows of a batch, by month.
+#[derive(Default)]
+struct Rows<'a> {
+    events: BTreeMap<u32, Vec<EventRow<'a>>>,
+    open_calls: BTreeMap<u32, Vec<EventRow<'a>>>,
+    losses: BTreeMap<u32, Vec<LossRow<'a>>>,
+}
+
+/// The records of a batch.
+#[derive(Default)]
+struct Contents<'a> {
+    parsed: Vec<Parsed<'a>>,
+    dead: Vec<(Dead<'a>, Option<Position>)>,
+}
+
+impl Pipeline {
+    async fn run<S: Source>(
+        &mut self,
+        source: &mut S,
+        migrate: bool,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Result<(), SourceError> {
+        if migrate {
+            let store = self.store.clone();
+            let made = self.retry.until_done("migrate", || true, async || migrate::migrate(&store).await);
+            if made.await.is_err() {
+                return Ok(());
+            }
+        }
+        self.metrics.set_started();
+        self.metrics.store_up.set(1);
+        loop {
+            let fetched = tokio::select! {
+                biased;
+                _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+                fetched = source.fetch() => fetched?,
+            };
+            if let Fetched::Batch(batch) = fetched {
+                match self.store_batch(source, &batch).await {
+                    Ok(()) => source.commit(&batch),
+                    Err(Stop::Abandoned) => {
+                        // Some of it was noted as stored and is not.
+                        self.marks.clear();
+                        self.metrics.abandoned_batches.inc();
+                    }
+                    Err(Stop::Shutdown) => return Ok(()),
+                }
+            }
+            if self.looked.elapsed() >= GAP_INTERVAL {
+                self.looked = Instant::now();
+                if let Err(error) = self.look_at_holes().await {
+                    tracing::warn!(%error, "cannot check gaps; trying again later");
+                }
+            }
+        }
+    }
+
+    async fn store_batch<S: Source>(&mut self, source: &mut S, batch: &Batch) -> Result<(), Stop> {
+        self.metrics.records.inc_by(batch.len() as u64);
+        self.metrics.record_bytes.inc_by(batch.byte_len() as u64);
+        if self.epoch != Some(batch.epoch) {
+            self.marks.clear();
+            let current = || source.is_current(batch);
+            self.retry.until_done("settle", current, async || self.store.settle().await).await?;
+            self.epoch = Some(batch.epoch);
+        }
+        let contents = read(batch).await;
+        self.learn(&contents, || source.is_current(batch)).await?;
+        let (rows, dead) = self.pick(contents);
+        self.insert(&rows, &batch.name(), || source.is_current(batch)).await?;
+        if !dead.is_empty() {
+            self.bury(source, batch, &dead).await?;
+        }
+        self.marks.trim();
+        self.metrics.producers.set(self.marks.len() as i64);
+        Ok(())
+    }
+
+    /// Asks the tables about what the marks do not know.
+    async fn learn(&mut self, contents: &Contents<'_>, current: impl Fn() -> bool) -> Result<(), Stop> {
+        let parsed = contents.parsed.iter().map(|p| (p.position(), p.millis()));
+        let dead = contents.dead.iter().filter_map(|(d, at)| Some((at.as_ref().copied()?, d.item.millis)));
+        let mut unknown: Vec<(i64, Uuid)> = parsed
+            .chain(dead)
+            .filter(|(at, millis)| self.marks.judge(at, *millis) == Verdict::Unknown)
+            .map(|(at, millis)| (millis, at.producer))
+            .collect();
+        unknown.sort_unstable();
+        for stretch in unknown.chunk_by(|a, b| b.0 - a.0 <= SLACK_MILLIS) {
+            let (Some(first), Some(last)) = (stretch.first(), stretch.last()) else { continue };
+            let span = ((first.0 - SLACK_MILLIS).max(0), last.0 + SLACK_MILLIS);
+            let mut producers: Vec<Uuid> = stretch.iter().map(|(_, producer)| *producer).collect();
+            producers.sort_unstable();
+            producers.dedup();
+            let ask = async || self.store.stored(&producers, span, first.0).await;
+            let answer = self.retry.until_done("load", &current, ask).await?;
+            self.marks.load(&answer, self.start.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Keeps what is new, and notes it as stored.
+    fn pick<'a>(&mut self, contents: Contents<'a>) -> (Rows<'a>, Vec<Dead<'a>>) {
+        let mut rows = Rows::default();
+        let now = self.start.elapsed();
+        let mut newest = 0;
+        for parsed in contents.parsed {
+            let (at, millis) = (parsed.position(), parsed.millis());
+            if self.marks.judge(&at, millis) == Verdict::Duplicate {
+                self.metrics.duplicates.inc();
+                continue;
+            }
+            if self.marks.accept(&at, millis, now) {
+                self.metrics.late_records.inc();
+            }
+            newest = newest.max(millis);
+            match parsed {
+                Parsed::Event(row) => rows.events.entry(month(millis)).or_default().push(*row),
+                Parsed::OpenCall(row) => rows.open_calls.entry(month(millis)).or_default().push(*row),
+                Parsed::Loss(row) => {
+                    self.metrics.lost(&row.reason, row.last - row.first + 1);
+                    let (first, last) = (row.first, row.last);
+                    self.marks.cover(&Range { producer: at.producer, boot: at.boot, first, last });
+                    rows.losses.entry(month(millis)).or_default().push(row);
+                }
+            }
+        }
+        let mut dead = Vec::with_capacity(contents.dead.len());
+        for (letter, at) in contents.dead {
+            self.metrics.dead(letter.reason);
+            dead.push(letter);
+            let Some(Position { producer, boot, seq }) = at else { continue };
+            let range = Range { producer, boot, first: seq, last: seq };
+            if self.marks.note_dead(&range) {
+                let ts = letter.item.millis;
+                let row = LossRow { ts, producer, boot, first: seq, last: seq, reason: "dead_letter".into(), seq: 0 };
+                rows.losses.entry(month(ts)).or_default().push(row);
+            }
+        }
+        if newest / 1000 > self.metrics.newest_event.get() {
+            self.metrics.newest_event.set(newest / 1000);
+        }
+        (rows, dead)
+    }
+
+    async fn insert(&self, rows: &Rows<'_>, name: &str, current: impl Fn() -> bool) -> Result<(), Stop> {
+        for (table, months) in [("events", &rows.events), ("open_calls", &rows.open_calls)] {
+            for (month, rows) in months {
+                self.insert_month::<EventRow>(table, name, *month, rows, &current).await?;
+            }
+        }
+        for (month, rows) in &rows.losses {
+            self.insert_month::<LossRow>("losses", name, *month, rows, &current).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_month<'a, T>(
+        &self,
+        table: &'static str,
+        name: &str,
+        month: u32,
+        rows: &'a [T::Value<'a>],
+        current: impl Fn() -> bool,
+    ) -> Result<(), Stop>
+    where
+        T: clickhouse::Row + clickhouse::RowWrite,
+        T::Value<'a>: Sync,
+    {
+        let token = format!("{name}-{month}");
+        let attempt = async || {
+            let start = Instant::now();
+            let result = self.store.insert::<T>(table, &token, rows).await;
+            match &result {
+                Ok(()) => self.metrics.insert_seconds.observe(start.elapsed().as_secs_f64()),
+                Err(_) => self.store.forget_columns().await,
+            }
+            result
+        };
+        self.retry.until_done("insert", current, attempt).await?;
+        self.metrics.stored(table, rows.len() as u64);
+        Ok(())
+    }
+
+    /// Puts dead letters away; the batch is not committed before.
+    async fn bury<S: Source>(&self, source: &mut S, batch: &Batch, dead: &[Dead<'_>]) -> Result<(), Stop> {
+        for letter in dead.iter().take(10) {
+            let origin = letter.item.origin;
+            tracing::warn!(
+                reason = letter.reason.as_str(),
+                topic = origin.topic,
+                partition = origin.partition,
+                offset = origin.offset,
+                "a record cannot be read and becomes a dead letter"
+            );
+        }
+        let mut backoff = Backoff::default();
+        loop {
+            match source.dead_letter(batch, dead).await {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::warn!(%error, count = dead.len(), "cannot put dead letters away; trying again"),
+            }
+            self.metrics.retry("dead_letter");
+            self.retry.pause(&mut backoff, source.is_current(batch)).await?;
+        }
+    }
+
+    /// Records holes that were neither filled nor explained in time.
+    async fn look_at_holes(&mut self) -> Result<(), StoreError> {
+        let due = self.marks.due(self.start.elapsed(), GAPS_AT_ONCE);
+        if due.is_empty() {
+            return Ok(());
+        }
+        let (anchored, open): (Vec<_>, Vec<_>) = due.into_iter().partition(|hole| hole.anchored);
+        let inside = self.store.inside(&anchored).await?;
+        let below = self.store.below(&open).await?;
+        let mut missing: Vec<(Range, i64)> = Vec::new();
+        for hole in &anchored {
+            let Range { producer, boot, first, last } = hole.range;
+            let mut stored = RangeSet::default();
+            for (a, b) in inside.get(&(producer, boot)).into_iter().flat_map(RangeSet::iter) {
+                stored.insert(a.max(first), b.min(last));
+            }
+            self.marks.found(hole, &stored);
+            let rest = stored.missing(first, last).into_iter();
+            missing.extend(rest.map(|(first, last)| (Range { first, last, ..hole.range }, hole.millis)));
+        }
+        for hole in &open {
+            // What lies below the greatest number stored is history: someone saw to it in its time.
+            let top = below.get(&(hole.range.producer, hole.range.boot)).copied().unwrap_or(0);
+            let history = Range { last: top.min(hole.range.last), ..hole.range };
+            self.marks.dismiss(&history);
+            if top < hole.range.last {
+                missing.push((Range { first: hole.range.first.max(top + 1), ..hole.range }, hole.millis));
+            }
+        }
+        self.record_gaps(&missing).await
+    }
+
+    async fn record_gaps(&mut self, missing: &[(Range, i64)]) -> Result<(), StoreError> {
+        let mut months: BTreeMap<u32, Vec<LossRow<'_>>> = BTreeMap::new();
+        for (Range { producer, boot, first, last }, ts) in missing.iter().copied() {
+            let row = LossRow { ts, producer, boot, first, last, reason: "gap".into(), seq: 0 };
+            months.entry(month(ts)).or_default().push(row);
+        }
+        for (month, rows) in &months {
+            let Some(LossRow { producer, boot, first, last, .. }) = rows.first() else { continue };
+            // A gap is recorded once, so its first one names the list.
+            let token = format!("gap-{producer}-{boot}-{first}..{last}-{}-{month}", rows.len());
+            self.store.insert::<LossRow>("losses", &token, rows).await?;
+            self.metrics.stored("losses", rows.len() as u64);
+            for LossRow { producer, boot, first, last, .. } in rows {
+                let (first, last) = (*first, *last);
+                self.marks.cover(&Range { producer: *producer, boot: *boot, first, last });
+                self.metrics.gaps.inc();
+                self.metrics.gap_records.inc_by(last - first + 1);
+                tracing::warn!(%producer, boot, first, last, "records never arrived and nothing explains it");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes rows of a batch's records, without keeping other tasks waiting.
+async fn read(batch: &Batch) -> Contents<'_> {
+    let mut contents = Contents { parsed: Vec::with_capacity(batch.len()), dead: Vec::new() };
+    for (count, item) in batch.items().enumerate() {
+        if count % YIELD_EVERY == YIELD_EVERY - 1 {
+            tokio::task::yield_now().await;
+        }
+        match transform::parse(item.bytes, item.origin) {
+            Ok(parsed) => contents.parsed.push(parsed),
+            Err(dead) => contents.dead.push((Dead { item, reason: dead.reason }, dead.position)),
+        }
+    }
+    contents
+}
+
+/// The table partition of a time: `toYYYYMM`.
+fn month(millis: i64) -> u32 {
+    let date = jiff::Timestamp::from_millisecond(millis).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC);
+    date.year().unsigned_abs() as u32 * 100 + date.month().unsigned_abs() as u32
+}
+
+struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+/// Tries again until it works, the batch is no longer ours, or time is up.
+struct Retry {
+    metrics: Arc<Metrics>,
+    shutdown: watch::Receiver<bool>,
+    grace: Duration,
+}
+
+impl Retry {
+    async fn until_done<T>(
+        &self,
+        what: &'static str,
+        current: impl Fn() -> bool,
+        mut attempt: impl AsyncFnMut() -> Result<T, StoreError>,
+    ) -> Result<T, Stop> {
+        let mut backoff = Backoff::default();
+        let work = async {
+            loop {
+                match attempt().await {
+                    Ok(value) => {
+                        self.metrics.store_up.set(1);
+                        return Ok(value);
+                    }
+                    Err(error) => {
+                        tracing::warn!(what, kind = error.kind(), %error, "ClickHouse refuses; trying again");
+                        self.metrics.retry(what);
+                        self.metrics.store_up.set(0);
+                    }
+                }
+                self.pause(&mut backoff, current()).await?;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = self.time_is_up() => Err(Stop::Shutdown),
+        }
+    }
+
+    async fn pause(&self, backoff: &mut Backoff, current: bool) -> Result<(), Stop> {
+        if !current {
+            return Err(Stop::Abandoned);
+        }
+        let mut shutdown = self.shutdown.clone();
+        if *shutdown.borrow_and_update() {
+            // It failed at least once since; the batch will be read again.
+            return Err(Stop::Shutdown);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff.0) => {}
+            _ = shutdown.wait_for(|stop| *stop) => {}
+        }
+        backoff.0 = (backoff.0 * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+
+    async fn time_is_up(&self) {
+        let mut shutdown = self.shutdown.clone();
+        let _ = shutdown.wait_for(|stop| *stop).await;
+        tokio::time::sleep(self.grace).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::month;
+
+    #[test]
+    fn months_are_those_of_utc() {
+        for (time, expected) in [
+            ("1970-01-01T00:00:00Z", 197001),
+            ("2026-10-31T23:59:59.999Z", 202610),
+            ("2026-11-01T00:00:00Z", 202611),
+            ("2024-02-29T12:00:00+14:00", 202402),
+            ("2199-12-31T23:59:59.999Z", 219912),
+        ] {
+            let millis = time.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+            assert_eq!(month(millis), expected, "{time}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Where records come from: one trait, two implementations.
+//!
+//! A source hands over batches in order and is told when one is stored; what was handed over and not
+//! committed comes again after a crash. Memory is bounded: a source holds at most two batches beyond
+//! the one in work.
+
+pub mod kafka;
+
+use crate::transform::{DeadReason, Origin};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// When a batch is handed over.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub rows: usize,
+    pub bytes: usize,
+    /// Since its first record was read.
+    pub age: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { rows: 50_000, bytes: 16 << 20, age: Duration::from_secs(1) }
+    }
+}
+
+/// Records read together; their bytes lie in one buffer.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Kafka topic; empty for a journal.
+    pub topic: String,
+    /// Batches with another number were read under another assignment: what is known of stored
+    /// records may be out of date, and an older number may no longer be committed.
+    pub epoch: u64,
+    bytes: Vec<u8>,
+    messages: Vec<Message>,
+    stretches: Vec<Stretch>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Message {
+    start: usize,
+    end: usize,
+    partition: i32,
+    offset: i64,
+    millis: i64,
+}
+
+/// What the batch holds of one partition: first and last offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    pub partition: i32,
+    pub first: i64,
+    pub last: i64,
+}
+
+/// One record of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    pub bytes: &'a [u8],
+    pub origin: Origin<'a>,
+    /// When it was written to Kafka or the journal: the same each time it is read.
+    pub millis: i64,
+}
+
+impl Batch {
+    pub fn new(topic: impl Into<String>, epoch: u64) -> Self {
+        Self { topic: topic.into(), epoch, ..Self::default() }
+    }
+
+    pub fn push(&mut self, payload: &[u8], partition: i32, offset: i64, millis: i64) {
+        self.push_with(partition, offset, millis, |bytes| bytes.extend_from_slice(payload));
+    }
+
+    /// As [`Batch::push`]; `write` appends the record's bytes.
+    pub fn push_with(&mut self, partition: i32, offset: i64, millis: i64, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        self.messages.push(Message { start, end: self.bytes.len(), partition, offset, millis });
+        match self.stretches.iter_mut().find(|s| s.partition == partition) {
+            Some(stretch) => stretch.last = offset,
+            None => self.stretches.push(Stretch { partition, first: offset, last: offset }),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub fn is_full(&self, limits: &Limits) -> bool {
+        self.len() >= limits.rows || self.byte_len() >= limits.bytes
+    }
+
+    pub fn stretches(&self) -> &[Stretch] {
+        &self.stretches
+    }
+
+    pub fn items(&self) -> impl Iterator<Item = Item<'_>> {
+        self.messages.iter().map(|m| Item {
+            bytes: self.bytes.get(m.start..m.end).unwrap_or_default(),
+            origin: Origin { topic: &self.topic, partition: m.partition, offset: m.offset },
+            millis: m.millis,
+        })
+    }
+
+    /// Names the content: the same records in the same batch give the same name, others another.
+    pub fn name(&self) -> String {
+        let mut name = if self.topic.is_empty() { "journal".to_owned() } else { self.topic.clone() };
+        for Stretch { partition, first, last } in &self.stretches {
+            let _ = write!(name, "-{partition}:{first}..{last}");
+        }
+        name
+    }
+}
+
+/// A record that could not be read, on its way to where such records go.
+#[derive(Debug, Clone, Copy)]
+pub struct Dead<'a> {
+    pub item: Item<'a>,
+    pub reason: DeadReason,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("Kafka: {0}")]
+    Kafka(#[from] rdkafka::error::KafkaError),
+    #[error("Kafka property {0} belongs to the consumer; remove it from kafka.properties")]
+    Property(String),
+    #[error("{0}")]
+    Other(String),
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+}
+
+/// What a fetch gives.
+#[derive(Debug)]
+pub enum Fetched {
+    Batch(Batch),
+    /// Nothing for now.
+    Idle,
+}
+
+/// A stream of records that can be read again from what was last committed.
+pub trait Source: Send {
+    /// The next batch, or [`Fetched::Idle`] after a while. An error is final.
+    fn fetch(&mut self) -> impl Future<Output = Result<Fetched, SourceError>> + Send;
+
+    /// Everything up to and with this batch is stored.
+    fn commit(&mut self, batch: &Batch);
+
+    /// Puts records away that cannot be read; returns when they are safe. May be called again with
+    /// the same records.
+    fn dead_letter(
+        &mut self,
+        batch: &Batch,
+        dead: &[Dead<'_>],
+    ) -> impl Future<Output = Result<(), SourceError>> + Send;
+
+    /// Whether the batch is still ours to store; false when its partitions were taken away.
+    fn is_current(&self, batch: &Batch) -> bool;
+
+    /// The last batch was committed and no more will be fetched.
+    fn close(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_gives_back_what_was_put_in_and_names_it() {
+        let mut batch = Batch::new("audit.events", 3);
+        batch.push(b"one", 0, 7, 100);
+        batch.push(b"", 2, 1, 101);
+        batch.push(b"three", 0, 9, 102);
+        let items: Vec<_> = batch.items().map(|i| (i.bytes, i.origin.partition, i.origin.offset, i.millis)).collect();
+        assert_eq!(items, [(&b"one"[..], 0, 7, 100), (b"", 2, 1, 101), (b"three", 0, 9, 102)]);
+        assert_eq!(batch.name(), "audit.events-0:7..9-2:1..1");
+        assert_eq!(batch.byte_len(), 8);
+        assert!(batch.is_full(&Limits { rows: 3, ..Limits::default() }));
+        assert!(batch.is_full(&Limits { bytes: 8, ..Limits::default() }));
+        assert!(!batch.is_full(&Limits { rows: 4, bytes: 9, ..Limits::default() }));
+    }
+}

@@ -1,0 +1,286 @@
+//! ClickHouse: inserts that are retried without doubling, and questions about what is stored.
+//!
+//! Promises: one insert touches one table partition (month) only, so it is there whole or not at
+//! all, and carries a deduplication token, so that after an uncertain end (a cut connection, a
+//! time-out) the same rows may be sent again. A block over several partitions is not atomic: when the
+//! server dies between them, the replay under the same token is swallowed and rows are lost.
+
+use crate::dedup::{Answer, Hole, Range};
+use crate::migrate::Place;
+use crate::ranges::RangeSet;
+use clickhouse::{Client, Row, RowOwned, RowRead, RowWrite};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// For one chunk of rows to get into the socket.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// For the server to say that the rows are stored.
+const END_TIMEOUT: Duration = Duration::from_secs(120);
+/// Larger than any batch: the rows of one insert stay one block.
+const MAX_BLOCK_ROWS: &str = "1048576";
+/// Terms of one question, to keep it well below `max_query_size`.
+const TERMS: usize = 500;
+/// How long [`Store::settle`] waits for inserts of a consumer that is gone.
+const SETTLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Every number of a producer, whichever table its record went to.
+const POSITIONS: &str = "SELECT producer, boot, seq FROM events WHERE {where} \
+     UNION ALL SELECT producer, boot, seq FROM open_calls WHERE {where} \
+     UNION ALL SELECT producer, boot, seq FROM losses WHERE seq > 0 AND ({where})";
+
+/// How to reach the server.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    pub url: String,
+    pub user: String,
+    pub password: Option<sidelog::config::Secret>,
+    pub place: Place,
+}
+
+impl From<&sidelog::config::ClickHouse> for StoreOptions {
+    fn from(config: &sidelog::config::ClickHouse) -> Self {
+        Self {
+            url: config.url.clone(),
+            user: config.user.clone(),
+            password: config.password.clone(),
+            place: Place { database: config.database.clone(), cluster: config.cluster.clone() },
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("ClickHouse: {0}")]
+    ClickHouse(#[from] clickhouse::error::Error),
+    #[error("ClickHouse did not answer within {0:?}")]
+    Timeout(Duration),
+}
+
+impl StoreError {
+    /// A word for metrics; bounded.
+    pub fn kind(&self) -> &'static str {
+        use clickhouse::error::Error;
+        match self {
+            Self::Timeout(_) | Self::ClickHouse(Error::TimedOut) => "timeout",
+            Self::ClickHouse(Error::Network(_)) => "network",
+            Self::ClickHouse(Error::BadResponse(_)) => "refused",
+            Self::ClickHouse(Error::SchemaMismatch(_) | Error::InvalidColumnsHeader(_)) => "schema",
+            Self::ClickHouse(_) => "other",
+        }
+    }
+}
+
+/// A connection pool to one server (or a cluster behind one address).
+#[derive(Clone)]
+pub struct Store {
+    client: Client,
+    unbound: Client,
+    place: Place,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Row, Deserialize)]
+struct RangeRow {
+    #[serde(with = "clickhouse::serde::uuid")]
+    producer: Uuid,
+    boot: u64,
+    first: u64,
+    last: u64,
+}
+
+impl From<RangeRow> for Range {
+    fn from(row: RangeRow) -> Self {
+        Self { producer: row.producer, boot: row.boot, first: row.first, last: row.last }
+    }
+}
+
+#[derive(Debug, Row, Deserialize)]
+struct TopRow {
+    #[serde(with = "clickhouse::serde::uuid")]
+    producer: Uuid,
+    boot: u64,
+    top: u64,
+}
+
+impl Store {
+    pub fn new(options: &StoreOptions) -> Self {
+        let mut unbound = Client::default().with_url(&options.url).with_user(&options.user);
+        if let Some(password) = &options.password {
+            unbound = unbound.with_password(&password.0);
+        }
+        unbound = unbound.with_product_info("sidelog-consumer", env!("CARGO_PKG_VERSION"));
+        let client = unbound.clone().with_database(&options.place.database);
+        Self { client, unbound, place: options.place.clone() }
+    }
+
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Not tied to the database, which may not exist yet.
+    pub(crate) fn unbound(&self) -> &Client {
+        &self.unbound
+    }
+
+    /// Runs a statement that returns nothing.
+    pub async fn execute(&self, sql: &str) -> Result<(), StoreError> {
+        limited(self.unbound.query_raw(sql).execute()).await
+    }
+
+    /// Stores rows of one table partition; again with the same token and rows: nothing happens.
+    pub async fn insert<'a, T>(
+        &self,
+        table: &str,
+        token: &str,
+        rows: impl IntoIterator<Item = &'a T::Value<'a>>,
+    ) -> Result<(), StoreError>
+    where
+        T: Row + RowWrite,
+        T::Value<'a>: 'a,
+    {
+        let mut insert = self
+            .client
+            .insert::<T>(table)
+            .await?
+            .with_setting("insert_deduplicate", "1")
+            .with_setting("insert_deduplication_token", token)
+            .with_setting("async_insert", "0")
+            .with_setting("max_insert_block_size", MAX_BLOCK_ROWS)
+            .with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
+        for row in rows {
+            insert.write(row).await?;
+        }
+        Ok(insert.end().await?)
+    }
+
+    /// Forgets what is known of the tables' columns: after an error, they may have changed.
+    pub async fn forget_columns(&self) {
+        self.client.clear_cached_metadata().await;
+    }
+
+    /// Waits until the inserts that run now are over. A consumer that was killed may have left one,
+    /// and its rows must be seen before anyone asks what is stored.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        let running = "SELECT query_id FROM system.processes WHERE user = currentUser() AND query_kind = 'Insert'";
+        let mut wait: Vec<String> = match self.rows(running).await {
+            Ok(ids) => ids,
+            Err(StoreError::ClickHouse(clickhouse::error::Error::BadResponse(text))) if text.contains("497") => {
+                tracing::warn!("the user may not read system.processes: grant it, so that a killed consumer's last insert is waited for");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let until = tokio::time::Instant::now() + SETTLE_LIMIT;
+        while !wait.is_empty() && tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let now: Vec<String> = self.rows(running).await?;
+            wait.retain(|id| now.contains(id));
+        }
+        if self.place.cluster.is_some() {
+            // The replica asked must know what the others took.
+            for table in ["events", "open_calls", "losses"] {
+                self.execute(&format!("SYSTEM SYNC REPLICA `{}`.{table} LIGHTWEIGHT", self.place.database)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the tables hold of these producers with times in `span`.
+    pub async fn stored(&self, producers: &[Uuid], span: (i64, i64), about: i64) -> Result<Answer, StoreError> {
+        let mut answer = Answer { span, about, producers: producers.to_vec(), ..Answer::default() };
+        for some in producers.chunks(TERMS) {
+            let list: Vec<String> = some.iter().map(|id| format!("'{id}'")).collect();
+            let condition = format!(
+                "ts BETWEEN fromUnixTimestamp64Milli({}) AND fromUnixTimestamp64Milli({}) AND producer IN ({})",
+                span.0,
+                span.1,
+                list.join(",")
+            );
+            answer.stored.extend(self.islands(&condition).await?);
+            let covered = format!("SELECT producer, boot, first, last FROM losses WHERE {condition}");
+            answer.covered.extend(self.rows::<RangeRow>(&covered).await?.into_iter().map(Range::from));
+        }
+        Ok(answer)
+    }
+
+    /// For holes with a known beginning: which of their numbers are stored after all.
+    pub async fn inside(&self, holes: &[Hole]) -> Result<BTreeMap<(Uuid, u64), RangeSet>, StoreError> {
+        let mut found: BTreeMap<(Uuid, u64), RangeSet> = BTreeMap::new();
+        for some in holes.chunks(TERMS) {
+            let condition = any_of(some, |text, r| {
+                let _ = write!(text, "seq BETWEEN {} AND {}", r.first, r.last);
+            });
+            for range in self.islands(&condition).await? {
+                found.entry((range.producer, range.boot)).or_default().insert(range.first, range.last);
+            }
+        }
+        Ok(found)
+    }
+
+    /// For holes without one: the greatest number stored in each.
+    pub async fn below(&self, holes: &[Hole]) -> Result<BTreeMap<(Uuid, u64), u64>, StoreError> {
+        let mut found = BTreeMap::new();
+        for some in holes.chunks(TERMS) {
+            let condition = any_of(some, |text, r| {
+                let _ = write!(text, "seq <= {}", r.last);
+            });
+            let sql = format!(
+                "SELECT producer, boot, max(seq) AS top FROM ({}) GROUP BY producer, boot",
+                POSITIONS.replace("{where}", &condition)
+            );
+            let rows: Vec<TopRow> = self.rows(&sql).await?;
+            found.extend(rows.into_iter().map(|row| ((row.producer, row.boot), row.top)));
+        }
+        Ok(found)
+    }
+
+    async fn islands(&self, condition: &str) -> Result<Vec<Range>, StoreError> {
+        let sql = format!(
+            "SELECT producer, boot, min(seq) AS first, max(seq) AS last FROM (\
+               SELECT producer, boot, seq, \
+                 seq - row_number() OVER (PARTITION BY producer, boot ORDER BY seq) AS island \
+               FROM (SELECT DISTINCT producer, boot, seq FROM ({}))) \
+             GROUP BY producer, boot, island",
+            POSITIONS.replace("{where}", condition)
+        );
+        Ok(self.rows::<RangeRow>(&sql).await?.into_iter().map(Range::from).collect())
+    }
+
+    async fn rows<T: RowOwned + RowRead>(&self, sql: &str) -> Result<Vec<T>, StoreError> {
+        // Conditions hold numbers and UUIDs of our own writing only.
+        limited(self.client.query_raw(sql).fetch_all()).await
+    }
+}
+
+async fn limited<T>(
+    work: impl Future<Output = Result<T, clickhouse::error::Error>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(END_TIMEOUT, work).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(StoreError::Timeout(END_TIMEOUT)),
+    }
+}
+
+fn any_of(holes: &[Hole], term: impl Fn(&mut String, &Range)) -> String {
+    let mut text = String::new();
+    for hole in holes {
+        let range = &hole.range;
+        let or = if text.is_empty() { "" } else { " OR " };
+        let _ = write!(text, "{or}(producer = '{}' AND boot = {} AND ", range.producer, range.boot);
+        term(&mut text, range);
+        text.push(')');
+    }
+    text
+}
