@@ -2,17 +2,12 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sidelog::config::{self, Config, Problem, Severity};
+use sidelog::exit::{BAD_CONFIG, UNAVAILABLE};
 use sidelog::proxy::Sidecar;
 use sidelog::{check, explain};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
-
-/// Bad configuration (`EX_CONFIG` of sysexits.h).
-const BAD_CONFIG: u8 = 78;
-/// Something needed is not there (`EX_UNAVAILABLE`).
-const UNAVAILABLE: u8 = 69;
 
 #[derive(Parser)]
 #[command(name = "sidelog", version, about = "Records who did what, in front of an unmodified service")]
@@ -150,23 +145,11 @@ async fn serve(config: Config) -> ExitCode {
         }
     };
     println!("sidelog ready traffic={} admin={} local={}", sidecar.traffic, sidecar.admin, sidecar.local);
-    stop_signal().await;
+    sidelog::signals::stop().await;
     tracing::info!("draining");
     sidecar.drain().await;
     tracing::info!("stopped");
     ExitCode::SUCCESS
-}
-
-/// SIGTERM or SIGINT. Where handlers cannot be installed, never.
-async fn stop_signal() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
 }
 
 fn run_check(args: &CheckArgs) -> ExitCode {

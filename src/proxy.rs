@@ -107,9 +107,9 @@ impl Sidecar {
         &self.auditor
     }
 
-    /// Stops accepting, lets calls under way finish within the drain time-out, ships what is in the
-    /// journal for a moment, and closes it. Calls cut off are recorded as such.
-    pub async fn drain(mut self) {
+    /// Ends the traffic: stops accepting, lets calls under way finish within the drain time-out.
+    /// Those cut off are recorded as such.
+    pub async fn quiesce(&mut self) {
         self.connections.draining.store(true, Ordering::Relaxed);
         // Receivers live as long as the services; an error means that none is left to tell.
         let _ = self.stop.send(true);
@@ -129,11 +129,20 @@ impl Sidecar {
         while self.connections.open.load(Ordering::Acquire) > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    /// Ships what is in the journal for a moment, and closes it.
+    pub async fn close(mut self) {
         if let Some(shipper) = self.shipper.take() {
             // Joining a thread blocks; the runtime's other tasks may still be needed.
             let _ = tokio::task::spawn_blocking(move || shipper.stop()).await;
         }
         self.auditor.journal().close();
+    }
+
+    pub async fn drain(mut self) {
+        self.quiesce().await;
+        self.close().await;
     }
 }
 

@@ -29,6 +29,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tree::At;
 
+/// `journal.dir` where the file does not say.
+pub const DEFAULT_JOURNAL_DIR: &str = "/var/lib/sidelog";
 /// Bytes of a configuration file.
 const MAX_FILE: usize = 1 << 20;
 

@@ -500,7 +500,7 @@ impl Default for ApiKey {
 impl Default for Journal {
     fn default() -> Self {
         Journal {
-            dir: text("/var/lib/sidelog"),
+            dir: text(super::DEFAULT_JOURNAL_DIR),
             max_bytes: At::unset(Size("256MiB".into())),
             on_full: At::unset(OnFull::Drop),
             max_open_calls: At::unset(4096u32),
