@@ -21,10 +21,10 @@ fn main() {
     let dir = std::env::args().nth(1).map_or(temporary.path().to_path_buf(), Into::into);
     println!("1 KiB records, directory {}", dir.display());
     let record = Kilobyte(Uuid::new_v4(), vec![b'x'; 1024]);
-    burst(&dir.join("burst"), &record);
     for rate in [1_000, 10_000] {
         paced(&dir.join(format!("paced{rate}")), &record, rate);
     }
+    burst(&dir.join("burst"), &record);
     cycle(&dir.join("cycle"), &record);
     durable(&dir.join("durable"), &record, 1);
     durable(&dir.join("durable64"), &record, 64);
@@ -76,7 +76,8 @@ fn paced(dir: &std::path::Path, record: &Kilobyte, rate: u32) {
         journal.append(record).expect("room");
         times.push(t.elapsed());
     }
-    print_times(&format!("append, {rate}/s"), &mut times);
+    let resident = resident_mib();
+    print_times(&format!("append, {rate}/s, resident {resident:.1} MiB"), &mut times);
 }
 
 /// Append, read, commit: what a record costs in its whole life.

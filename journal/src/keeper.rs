@@ -303,7 +303,9 @@ impl Keeper {
 mod tests {
     use super::*;
     use crate::core::Core;
-    use crate::types::{Kind, Options, Reason};
+    use crate::losses;
+    use crate::plan::RESERVE;
+    use crate::types::{Kind, Options, Reason, Record};
     use crate::{Journal, Opened};
     use uuid::Uuid;
 
@@ -326,6 +328,17 @@ mod tests {
             assert!(Instant::now() < until, "never: {what}");
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    fn named(records: &[Record]) -> Vec<u64> {
+        records
+            .iter()
+            .filter_map(|r| match r.kind {
+                Kind::Loss { first, last, .. } => Some(first..=last),
+                Kind::Data => None,
+            })
+            .flatten()
+            .collect()
     }
 
     #[test]
@@ -351,16 +364,32 @@ mod tests {
         core.append(Uuid::from_u128(1), &[7; 500]).unwrap();
         let mut records = Vec::new();
         journal.reader().next(Duration::ZERO, 1000, usize::MAX, &mut records);
-        let named: Vec<u64> = records
-            .iter()
-            .filter_map(|r| match r.kind {
-                Kind::Loss { first, last, reason: Reason::Io, .. } => Some(first..=last),
-                _ => None,
-            })
-            .flatten()
-            .collect();
-        assert_eq!(named, [refused.seq, again.seq]);
+        assert_eq!(named(&records), [refused.seq, again.seq]);
         assert_eq!(records.iter().filter(|r| r.kind == Kind::Data).count(), kept + 1);
+    }
+
+    #[test]
+    fn a_close_records_all_losses_in_the_room_kept_for_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, core) = open(dir.path());
+        wait("spares", || lock(&core.head).spares.len() == 2);
+        core.no_space.store(true, Ordering::Relaxed);
+        let room = || lock(&core.head).active.as_ref().unwrap().room();
+        let mut lost = Vec::new();
+        // Until no loss can be recorded but by the close.
+        while !lock(&core.head).spares.is_empty() || room() >= RESERVE + losses::FRAME {
+            lost.extend(core.append(Uuid::from_u128(1), b"small").err());
+        }
+        assert!(room() >= RESERVE, "the room is not kept: {}", room());
+        for n in 0..losses::MAX {
+            let len = if n % 2 == 0 { 100_000 } else { 500 };
+            lost.extend(core.append(Uuid::from_u128(1), &vec![7; len]).err());
+        }
+        assert_eq!(lock(&core.head).waiting.ranges().len(), losses::MAX);
+        journal.close();
+        let mut records = Vec::new();
+        journal.reader().next(Duration::ZERO, 1000, usize::MAX, &mut records);
+        assert_eq!(named(&records), lost.iter().map(|l| l.seq).collect::<Vec<_>>());
     }
 
     #[test]
