@@ -223,10 +223,8 @@ fn collect(node: &Node, pointer: &mut String, out: &mut Vec<(String, String)>) {
         Node::Map(entries) => {
             for (key, value) in entries {
                 match value {
-                    Node::Text(t) if &**key == "$ref" => {
-                        if !t.starts_with('#') && !t.is_empty() {
-                            out.push((pointer.clone(), t.to_string()));
-                        }
+                    Node::Text(t) if &**key == "$ref" && !t.starts_with('#') && !t.is_empty() => {
+                        out.push((pointer.clone(), t.to_string()));
                     }
                     Node::Map(_) | Node::List(_) => {
                         push_token(pointer, key);

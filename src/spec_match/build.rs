@@ -127,8 +127,9 @@ impl Builder {
         if rest.contains(&Segment::Rest) {
             segments.truncate(base_len);
             segments.extend(rest);
-            let guards = guards(operation, &names);
-            self.push(id, segments, names, guards);
+            if let Some(guards) = guards(operation, &names) {
+                self.push(id, segments, names, guards);
+            }
         }
         Ok(())
     }
@@ -196,14 +197,18 @@ fn spans(operation: &Operation, name: &str) -> bool {
         || operation.path_params.iter().any(|p| p.multi_segment && p.name == name)
 }
 
-/// The patterns that let parameters span segments. One that does not compile guards nothing.
-fn guards(operation: &Operation, names: &[Option<Box<str>>]) -> Box<[(usize, Regex)]> {
-    let pattern = |name: &str| {
-        let param = operation.path_params.iter().find(|p| p.name == name)?;
-        let whole = format!("^(?:{})$", param.pattern.as_deref()?);
-        RegexBuilder::new(&whole).size_limit(MAX_REGEX).build().ok()
-    };
-    names.iter().enumerate().filter_map(|(i, name)| Some((i, pattern(name.as_deref()?)?))).collect()
+/// The patterns that let parameters span segments. None if one does not compile (look-ahead, say):
+/// unguarded, the parameter would swallow every path.
+fn guards(operation: &Operation, names: &[Option<Box<str>>]) -> Option<Box<[(usize, Regex)]>> {
+    let mut out = Vec::new();
+    for (i, name) in names.iter().enumerate() {
+        let param = operation.path_params.iter().find(|p| Some(p.name.as_str()) == name.as_deref());
+        if let Some(pattern) = param.and_then(|p| p.pattern.as_deref()) {
+            let whole = format!("^(?:{pattern})$");
+            out.push((i, RegexBuilder::new(&whole).size_limit(MAX_REGEX).build().ok()?));
+        }
+    }
+    Some(out.into())
 }
 
 /// Which of two overlapping paths is more specific: in one segment more, in none less.

@@ -269,7 +269,7 @@ mod tests {
         let mut out = Captures::default();
         one(template)
             .capture(segment.as_bytes(), 0, &mut out)
-            .then(|| out.iter().map(|(s, e)| segment[s..e].to_owned()).collect())
+            .then(|| out.iter().map(|(s, e)| segment.get(s..e).unwrap().to_owned()).collect())
     }
 
     #[test]

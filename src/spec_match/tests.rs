@@ -45,7 +45,7 @@ fn find<'s, 't>(matcher: &'s SpecMatcher, method: &str, target: &'t str) -> Foun
     matcher.find(method, target.as_bytes(), &|_| None)
 }
 
-fn id<'s>(operation: Option<&'s Operation>) -> Option<&'s str> {
+fn id(operation: Option<&Operation>) -> Option<&str> {
     operation.and_then(|o| o.operation_id.as_deref())
 }
 
@@ -121,7 +121,7 @@ fn security_targets_are_read_as_agreed() {
     let mut count = 0;
     for line in rest.lines() {
         let case: NormaliseCase = serde_json::from_str(line).unwrap();
-        let shown = &case.target[..case.target.len().min(80)];
+        let shown: String = case.target.chars().take(80).collect();
         let got = find(&matcher, &case.method, &case.target);
         let as_sent = match got.kind {
             MatchKind::MethodNotInSpec => Some("PATH_ONLY"),
