@@ -65,11 +65,11 @@ impl Node {
         }
     }
 
-    /// `true`, also as a text, which some generators write.
+    /// `true`, also as a text, which some generators write, and YAML 1.1's `yes`.
     pub fn is_true(&self) -> bool {
         match self {
             Node::Bool(b) => *b,
-            Node::Text(t) => t.eq_ignore_ascii_case("true"),
+            Node::Text(t) => ["true", "yes"].iter().any(|w| t.eq_ignore_ascii_case(w)),
             _ => false,
         }
     }
@@ -356,6 +356,8 @@ pub(super) fn yaml_options() -> serde_saphyr::Options {
         non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::AsString,
         emit_comments: false,
         ignore_binary_tag_for_string: true,
+        // YAML 1.2: a parameter named `n` is no `false`.
+        strict_booleans: true,
         with_snippet: false,
     }
 }
@@ -419,6 +421,9 @@ mod tests {
         let d = &n.entries()[2].1;
         assert_eq!(d.get("c").and_then(Node::scalar), Some("1"));
         assert_eq!(n.get("d").and_then(Node::scalar), Some("3"));
+        let n = parse("[n, yes, true]").unwrap();
+        assert_eq!(n.items().iter().map(Node::text).collect::<Vec<_>>(), [Some("n"), Some("yes"), None]);
+        assert!(n.items()[1].is_true() && n.items()[2].is_true());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From documents to a matcher: routes, layers, rivals, and what is worth a warning.
 
-use super::conditions::exclusive;
+use super::conditions::{self, exclusive};
 use super::template::{self, MAX_CAPTURES, Segment};
 use super::trie::Trie;
 use super::{Layer, Route, SpecMatcher};
@@ -169,6 +169,9 @@ impl Builder {
                         continue;
                     }
                     let order = specificity(&route.segments, &other.segments);
+                    if order.is_none() && excluded_by_type(operation, route, its, other) {
+                        continue;
+                    }
                     if order.is_none() && rivals.len() < MAX_RIVALS {
                         rivals.push(other_id);
                     }
@@ -220,6 +223,25 @@ fn specificity(a: &[Segment], b: &[Segment]) -> Option<Ordering> {
     })
 }
 
+/// Whether a declared type keeps two overlapping paths apart: where one has a text, the other wants
+/// a number, say.
+fn excluded_by_type(a: &Operation, x: &Route, b: &Operation, y: &Route) -> bool {
+    let refuses = |operation: &Operation, route: &Route, other: &Route| {
+        let mut names = route.names.iter();
+        route.segments.iter().zip(&other.segments).any(|(segment, text)| match (segment, text) {
+            (Segment::Param, Segment::Literal(text)) => {
+                let name = names.next().and_then(|n| n.as_deref());
+                name.is_some_and(|n| conditions::refuses(operation, n, text))
+            }
+            (segment, _) => {
+                let skipped = segment.captures();
+                names.by_ref().take(skipped).count() < skipped
+            }
+        })
+    };
+    refuses(a, x, y) || refuses(b, y, x)
+}
+
 /// A path that both templates have.
 fn example(a: &[Segment], b: &[Segment]) -> String {
     let mut out = String::new();
@@ -259,6 +281,17 @@ fn warn_of(pairs: &[Pair], operations: &[Operation], ends: &[(String, usize)], o
     }
 }
 
+fn most_common_base(operations: &[Operation]) -> &str {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for base in operations.iter().filter_map(|o| o.route.strip_suffix(&o.template)) {
+        match counts.iter_mut().find(|(b, _)| *b == base) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((base, 1)),
+        }
+    }
+    counts.iter().rev().max_by_key(|(_, count)| count).map_or("", |(base, _)| base)
+}
+
 fn summary(
     documents: &[Document],
     ends: &[(String, usize)],
@@ -270,7 +303,7 @@ fn summary(
     for (document, (_, end)) in documents.iter().zip(ends) {
         let own = operations.get(start..*end).unwrap_or_default();
         let ambiguous = contested.iter().filter(|o| (start..*end).contains(&(**o as usize))).count();
-        let base = own.first().and_then(|o| o.route.strip_suffix(&o.template)).unwrap_or_default();
+        let base = most_common_base(own);
         lines.push(format!(
             "loaded {} ({}): {} paths, {} operations, {} skipped, {ambiguous} ambiguous, base \"{}\"",
             document.name,

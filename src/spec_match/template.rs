@@ -181,6 +181,15 @@ impl Segment {
         }
     }
 
+    /// How many values it captures.
+    pub fn captures(&self) -> usize {
+        match self {
+            Segment::Literal(_) => 0,
+            Segment::Mixed(pattern) => pattern.between.len() + 1,
+            Segment::Param | Segment::Rest => 1,
+        }
+    }
+
     /// As text, for messages.
     pub fn show(&self) -> String {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

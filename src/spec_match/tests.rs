@@ -186,6 +186,17 @@ fn crossing_templates_are_ambiguous_only_where_they_cross() {
 }
 
 #[test]
+fn crossing_templates_that_types_keep_apart_are_not_ambiguous() {
+    let text = "openapi: 3.0.0\npaths:\n  /issues/comments/{id}: {get: {operationId: comment}}\n  \
+                /issues/{n}/timeline:\n    get:\n      operationId: timeline\n      \
+                parameters: [{name: n, in: path, schema: {type: integer}}]\n";
+    let (m, warnings) = SpecMatcher::new(vec![yaml(text)], &BasePath::Auto);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let got = find(&m, "GET", "/issues/comments/timeline");
+    assert_eq!((got.kind, id(got.operation)), (MatchKind::Matched, Some("comment")));
+}
+
+#[test]
 fn declared_types_choose_between_equals() {
     let m = SpecMatcher::new(
         vec![yaml(
