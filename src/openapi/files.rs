@@ -7,7 +7,7 @@
 use super::tree::{self, Node, push_token};
 use super::{LoadError, Warning};
 use percent_encoding::percent_decode_str;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 /// `$ref` to `$ref` to …: longer chains are circles.
@@ -30,6 +30,8 @@ pub(super) struct Files {
     /// File of each path as written in a reference (joined, without `..`), so that the disk is
     /// asked once.
     known: HashMap<PathBuf, Option<usize>>,
+    /// Network addresses that were refused, each with one warning.
+    remote: HashSet<String>,
     root_dir: PathBuf,
     bytes: u64,
     pub warnings: Vec<Warning>,
@@ -70,6 +72,7 @@ impl Files {
         let mut files = Files {
             files: Vec::new(),
             known: HashMap::new(),
+            remote: HashSet::new(),
             root_dir: root_dir.clone(),
             bytes: 0,
             warnings: Vec::new(),
@@ -124,6 +127,10 @@ impl Files {
     /// Opens the file of one reference, unless it is open already.
     fn open(&mut self, from: usize, reference: &str) -> Result<(), String> {
         let Some(wanted) = self.lexical(from, reference) else {
+            let address = reference.split('#').next().unwrap_or_default();
+            if !self.remote.insert(address.to_owned()) {
+                return Ok(());
+            }
             return Err("leaves the machine; nothing is fetched, keep a copy beside the document".into());
         };
         if self.known.contains_key(&wanted) {
@@ -221,12 +228,11 @@ fn collect(node: &Node, pointer: &mut String, out: &mut Vec<(String, String)>) {
     let len = pointer.len();
     match node {
         Node::Map(entries) => {
-            for (key, value) in entries {
+            // Extensions of the document as a whole refer to whatever they like.
+            for (key, value) in entries.iter().filter(|(k, _)| !(len == 0 && k.starts_with("x-"))) {
                 match value {
-                    Node::Text(t) if &**key == "$ref" => {
-                        if !t.starts_with('#') && !t.is_empty() {
-                            out.push((pointer.clone(), t.to_string()));
-                        }
+                    Node::Text(t) if &**key == "$ref" && !t.starts_with('#') && !t.is_empty() => {
+                        out.push((pointer.clone(), t.to_string()));
                     }
                     Node::Map(_) | Node::List(_) => {
                         push_token(pointer, key);
@@ -268,7 +274,8 @@ mod tests {
             &dir,
             "api.yaml",
             "a: {$ref: 'more/b.yaml#/x~1y'}\nb: {$ref: ../secret.yml}\nc: {$ref: /etc/passwd}\n\
-             d: {$ref: 'https://example.com/x.yaml'}\ne: {$ref: none.yaml}\nf: {$ref: link.yml}\n",
+             d: {$ref: 'https://example.com/x.yaml#/1'}\n\
+             d2: {$ref: 'https://example.com/x.yaml#/2'}\nx-docs: {$ref: intro.md}\ne: {$ref: none.yaml}\nf: {$ref: link.yml}\n",
         );
         write(&dir, "more/b.yaml", "x/y: {$ref: '../api.yaml#/g'}");
         std::os::unix::fs::symlink(outer.path().join("secret.yml"), dir.join("link.yml")).unwrap();

@@ -159,6 +159,15 @@ fn is_marked(node: &Node) -> bool {
     })
 }
 
+/// Whether a tree can bear a mark: its own, or through a reference.
+pub(super) fn fertile(node: &Node) -> bool {
+    match node {
+        Node::Map(entries) => is_marked(node) || entries.iter().any(|(k, v)| &**k == "$ref" || fertile(v)),
+        Node::List(items) => items.iter().any(fertile),
+        _ => false,
+    }
+}
+
 /// Whether any mark stands in a tree, so that documents without pay nothing.
 pub(super) fn any(node: &Node) -> bool {
     match node {

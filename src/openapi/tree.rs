@@ -65,11 +65,11 @@ impl Node {
         }
     }
 
-    /// `true`, also as a text, which some generators write.
+    /// `true`, also as a text, which some generators write, and YAML 1.1's `yes`.
     pub fn is_true(&self) -> bool {
         match self {
             Node::Bool(b) => *b,
-            Node::Text(t) => t.eq_ignore_ascii_case("true"),
+            Node::Text(t) => ["true", "yes"].iter().any(|w| t.eq_ignore_ascii_case(w)),
             _ => false,
         }
     }
@@ -148,8 +148,10 @@ pub(super) fn push_token(pointer: &mut String, token: &str) {
 enum Keys {
     /// Words of the OpenAPI vocabulary: unread ones are dropped.
     Words,
-    /// Names of the author's choice (paths, properties): all are kept.
+    /// Names of the author's choice (paths, parameters): all are kept.
     Names,
+    /// Names of properties: those that can bear no mark are dropped, which is most of a document.
+    Properties,
     /// Not known, as at the root of a file that a `$ref` names: all are kept.
     Either,
 }
@@ -170,13 +172,12 @@ impl Keys {
 
     /// What the keys of a value are.
     fn below(self, key: &str) -> Keys {
-        if self == Keys::Names {
+        if matches!(self, Keys::Names | Keys::Properties) {
             return Keys::Words;
         }
         match key {
+            "properties" | "patternProperties" => Keys::Properties,
             "paths"
-            | "properties"
-            | "patternProperties"
             | "dependentSchemas"
             | "$defs"
             | "definitions"
@@ -266,7 +267,9 @@ impl<'de> Visitor<'de> for Seed {
         while let Some(Key(key)) = map.next_key::<Key>()? {
             if self.0.keep(&key) {
                 let value = map.next_value_seed(Seed(self.0.below(&key)))?;
-                entries.push((key, value));
+                if self.0 != Keys::Properties || super::marks::fertile(&value) {
+                    entries.push((key, value));
+                }
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -353,6 +356,8 @@ pub(super) fn yaml_options() -> serde_saphyr::Options {
         non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::AsString,
         emit_comments: false,
         ignore_binary_tag_for_string: true,
+        // YAML 1.2: a parameter named `n` is no `false`.
+        strict_booleans: true,
         with_snippet: false,
     }
 }
@@ -393,9 +398,20 @@ mod tests {
     fn words_no_one_reads_are_dropped_but_never_names() {
         let n = parse("paths:\n  /a:\n    description: long\n    x-big: [1]\n").unwrap();
         assert_eq!(n.at("/paths/~1a"), Some(&Node::Map(vec![])));
-        let n = parse("a: {properties: {description: {writeOnly: true}, x-y: {}}}").unwrap();
-        assert!(n.at("/a/properties/description/writeOnly").unwrap().is_true());
-        assert!(n.at("/a/properties/x-y").is_some());
+        let n = parse("a: {parameters: {description: {in: path}, x-y: {}}}").unwrap();
+        assert!(n.at("/a/parameters/description/in").is_some());
+        assert!(n.at("/a/parameters/x-y").is_some());
+    }
+
+    #[test]
+    fn properties_stay_if_they_can_bear_a_mark() {
+        let n = parse(
+            "a: {properties: {title: {writeOnly: true}, ref: {$ref: x}, plain: {type: string}, \
+             deep: {items: {properties: {b: {type: string}}}}, pin: {items: {x-pii: 1}}}}",
+        )
+        .unwrap();
+        let names: Vec<_> = n.at("/a/properties").unwrap().entries().iter().map(|(k, _)| &**k).collect();
+        assert_eq!(names, ["title", "ref", "pin"]);
     }
 
     #[test]
@@ -405,6 +421,9 @@ mod tests {
         let d = &n.entries()[2].1;
         assert_eq!(d.get("c").and_then(Node::scalar), Some("1"));
         assert_eq!(n.get("d").and_then(Node::scalar), Some("3"));
+        let n = parse("[n, yes, true]").unwrap();
+        assert_eq!(n.items().iter().map(Node::text).collect::<Vec<_>>(), [Some("n"), Some("yes"), None]);
+        assert!(n.items()[1].is_true() && n.items()[2].is_true());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From documents to a matcher: routes, layers, rivals, and what is worth a warning.
 
-use super::conditions::exclusive;
+use super::conditions::{self, exclusive};
 use super::template::{self, MAX_CAPTURES, Segment};
 use super::trie::Trie;
 use super::{Layer, Route, SpecMatcher};
@@ -127,8 +127,9 @@ impl Builder {
         if rest.contains(&Segment::Rest) {
             segments.truncate(base_len);
             segments.extend(rest);
-            let guards = guards(operation, &names);
-            self.push(id, segments, names, guards);
+            if let Some(guards) = guards(operation, &names) {
+                self.push(id, segments, names, guards);
+            }
         }
         Ok(())
     }
@@ -168,6 +169,9 @@ impl Builder {
                         continue;
                     }
                     let order = specificity(&route.segments, &other.segments);
+                    if order.is_none() && excluded_by_type(operation, route, its, other) {
+                        continue;
+                    }
                     if order.is_none() && rivals.len() < MAX_RIVALS {
                         rivals.push(other_id);
                     }
@@ -196,14 +200,18 @@ fn spans(operation: &Operation, name: &str) -> bool {
         || operation.path_params.iter().any(|p| p.multi_segment && p.name == name)
 }
 
-/// The patterns that let parameters span segments. One that does not compile guards nothing.
-fn guards(operation: &Operation, names: &[Option<Box<str>>]) -> Box<[(usize, Regex)]> {
-    let pattern = |name: &str| {
-        let param = operation.path_params.iter().find(|p| p.name == name)?;
-        let whole = format!("^(?:{})$", param.pattern.as_deref()?);
-        RegexBuilder::new(&whole).size_limit(MAX_REGEX).build().ok()
-    };
-    names.iter().enumerate().filter_map(|(i, name)| Some((i, pattern(name.as_deref()?)?))).collect()
+/// The patterns that let parameters span segments. None if one does not compile (look-ahead, say):
+/// unguarded, the parameter would swallow every path.
+fn guards(operation: &Operation, names: &[Option<Box<str>>]) -> Option<Box<[(usize, Regex)]>> {
+    let mut out = Vec::new();
+    for (i, name) in names.iter().enumerate() {
+        let param = operation.path_params.iter().find(|p| Some(p.name.as_str()) == name.as_deref());
+        if let Some(pattern) = param.and_then(|p| p.pattern.as_deref()) {
+            let whole = format!("^(?:{pattern})$");
+            out.push((i, RegexBuilder::new(&whole).size_limit(MAX_REGEX).build().ok()?));
+        }
+    }
+    Some(out.into())
 }
 
 /// Which of two overlapping paths is more specific: in one segment more, in none less.
@@ -213,6 +221,25 @@ fn specificity(a: &[Segment], b: &[Segment]) -> Option<Ordering> {
         (sum, order) if order == Ordering::Equal || order == sum => Some(sum),
         _ => None,
     })
+}
+
+/// Whether a declared type keeps two overlapping paths apart: where one has a text, the other wants
+/// a number, say.
+fn excluded_by_type(a: &Operation, x: &Route, b: &Operation, y: &Route) -> bool {
+    let refuses = |operation: &Operation, route: &Route, other: &Route| {
+        let mut names = route.names.iter();
+        route.segments.iter().zip(&other.segments).any(|(segment, text)| match (segment, text) {
+            (Segment::Param, Segment::Literal(text)) => {
+                let name = names.next().and_then(|n| n.as_deref());
+                name.is_some_and(|n| conditions::refuses(operation, n, text))
+            }
+            (segment, _) => {
+                let skipped = segment.captures();
+                names.by_ref().take(skipped).count() < skipped
+            }
+        })
+    };
+    refuses(a, x, y) || refuses(b, y, x)
 }
 
 /// A path that both templates have.
@@ -254,6 +281,17 @@ fn warn_of(pairs: &[Pair], operations: &[Operation], ends: &[(String, usize)], o
     }
 }
 
+fn most_common_base(operations: &[Operation]) -> &str {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for base in operations.iter().filter_map(|o| o.route.strip_suffix(&o.template)) {
+        match counts.iter_mut().find(|(b, _)| *b == base) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((base, 1)),
+        }
+    }
+    counts.iter().rev().max_by_key(|(_, count)| count).map_or("", |(base, _)| base)
+}
+
 fn summary(
     documents: &[Document],
     ends: &[(String, usize)],
@@ -265,7 +303,7 @@ fn summary(
     for (document, (_, end)) in documents.iter().zip(ends) {
         let own = operations.get(start..*end).unwrap_or_default();
         let ambiguous = contested.iter().filter(|o| (start..*end).contains(&(**o as usize))).count();
-        let base = own.first().and_then(|o| o.route.strip_suffix(&o.template)).unwrap_or_default();
+        let base = most_common_base(own);
         lines.push(format!(
             "loaded {} ({}): {} paths, {} operations, {} skipped, {ambiguous} ambiguous, base \"{}\"",
             document.name,

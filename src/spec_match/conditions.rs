@@ -95,6 +95,12 @@ pub fn fit(
     (true, narrow)
 }
 
+/// Whether a parameter's declared type rules out a value.
+pub fn refuses(operation: &Operation, name: &str, value: &[u8]) -> bool {
+    let param = operation.path_params.iter().find(|p| p.name == name);
+    param.is_some_and(|p| value_fits(&p.kind, &String::from_utf8_lossy(&decoded(value))) == Some(false))
+}
+
 /// Whether a value is of a type; none if every value is.
 fn value_fits(kind: &ParamKind, value: &str) -> Option<bool> {
     Some(match kind {

@@ -125,7 +125,7 @@ impl<'t> Target<'t> {
 /// Takes a target apart.
 pub fn read(target: &[u8]) -> Target<'_> {
     let mut oddities = Oddities::default();
-    let end = target.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(target.len());
+    let end = memchr::memchr2(b'?', b'#', target).unwrap_or(target.len());
     let (sent, rest) = target.split_at_checked(end).unwrap_or((target, &[]));
     let fragment = memchr::memchr(b'#', rest);
     if fragment.is_some() {

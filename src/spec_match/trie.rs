@@ -17,8 +17,8 @@ type Id = u32;
 
 #[derive(Debug, Default)]
 struct Node {
-    /// Sorted.
-    literals: Vec<(Box<[u8]>, Id)>,
+    /// Sorted by [`Literal::key`].
+    literals: Vec<Literal>,
     /// Most text first.
     mixed: Vec<(Pattern, Id)>,
     param: Option<Id>,
@@ -28,8 +28,41 @@ struct Node {
 }
 
 #[derive(Debug)]
+struct Literal {
+    /// The first eight bytes: decides almost every comparison without following a pointer.
+    prefix: u64,
+    text: Box<[u8]>,
+    child: Id,
+}
+
+impl Literal {
+    fn key(&self) -> (u64, &[u8]) {
+        (self.prefix, &self.text)
+    }
+}
+
+fn prefix(text: &[u8]) -> u64 {
+    match text.first_chunk::<8>() {
+        Some(first) => u64::from_be_bytes(*first),
+        None => text.iter().fold(0, |sum, b| (sum << 8) | u64::from(*b)) << (8 * (8 - text.len())).min(63),
+    }
+}
+
+#[derive(Debug)]
 pub struct Trie {
     nodes: Vec<Node>,
+}
+
+impl Node {
+    /// Where a text is among the literals, or would be.
+    fn place(&self, text: &[u8]) -> Result<usize, usize> {
+        let wanted = (prefix(text), text);
+        self.literals.binary_search_by(|l| l.key().cmp(&wanted))
+    }
+
+    fn literal(&self, text: &[u8]) -> Option<Id> {
+        self.literals.get(self.place(text).ok()?).map(|l| l.child)
+    }
 }
 
 /// How a search ended.
@@ -66,10 +99,11 @@ impl Trie {
             let fresh = self.nodes.len() as Id;
             let Some(node) = self.nodes.get_mut(at as usize) else { return };
             let child = match segment {
-                Segment::Literal(text) => match node.literals.binary_search_by(|(t, _)| t.cmp(text)) {
-                    Ok(i) => node.literals.get(i).map_or(fresh, |(_, id)| *id),
+                Segment::Literal(text) => match node.place(text) {
+                    Ok(i) => node.literals.get(i).map_or(fresh, |l| l.child),
                     Err(i) => {
-                        node.literals.insert(i, (text.clone(), fresh));
+                        let literal = Literal { prefix: prefix(text), text: text.clone(), child: fresh };
+                        node.literals.insert(i, literal);
                         fresh
                     }
                 },
@@ -122,8 +156,7 @@ impl Trie {
         let end = memchr::memchr(b'/', tail).unwrap_or(tail.len());
         let segment = tail.get(..end)?;
         let next = pos + end + 1;
-        if let Ok(i) = node.literals.binary_search_by(|(text, _)| (**text).cmp(segment))
-            && let Some(&(_, child)) = node.literals.get(i)
+        if let Some(child) = node.literal(segment)
             && let Some(hit) = self.walk(child, next, walk)
         {
             return Some(hit);
@@ -177,11 +210,10 @@ impl Trie {
             };
             let below = |id: &Id| (*id, depth + 1);
             if let Segment::Literal(text) = segment {
-                let found = node.literals.binary_search_by(|(t, _)| t.cmp(text)).ok();
-                stack.extend(found.and_then(|i| node.literals.get(i)).map(|(_, id)| below(id)));
+                stack.extend(node.literal(text).iter().map(below));
             } else {
-                let fits = node.literals.iter().filter(|(t, _)| segment.overlaps_text(t));
-                stack.extend(fits.map(|(_, id)| below(id)));
+                let fits = node.literals.iter().filter(|l| segment.overlaps_text(&l.text));
+                stack.extend(fits.map(|l| below(&l.child)));
             }
             let fits = node.mixed.iter().filter(|(p, _)| segment.overlaps_pattern(p));
             stack.extend(fits.map(|(_, id)| below(id)));
