@@ -224,10 +224,11 @@ impl<C: Wire, O: Observer> Connection<C, O> {
         // From the connection's or the head's first byte on, however the bytes trickle in.
         let mut deadline = None;
         loop {
-            if !self.up.buffer.is_empty() {
-                if let Some(len) = scanner.scan_request(self.up.buffer.bytes(), settings.limits)? {
-                    return Ok(Some(len));
-                }
+            let received = self.up.buffer.bytes();
+            if !received.is_empty()
+                && let Some(len) = scanner.scan_request(received, settings.limits)?
+            {
+                return Ok(Some(len));
             }
             if self.up.eof {
                 return if self.up.buffer.is_empty() { Ok(None) } else { Err(INCOMPLETE) };

@@ -227,9 +227,8 @@ impl<'a> Facts<'a> {
     fn note(&mut self, name: &'a [u8], value: &'a [u8]) -> Result<(), Refusal> {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
-                if self.host.replace(value).is_some() || !is_host(value) {
-                    return Err(refuse(400, "bad_host"));
-                }
+                let repeated = self.host.replace(value).is_some();
+                return if repeated || !is_host(value) { Err(refuse(400, "bad_host")) } else { Ok(()) };
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 let text = String::from_utf8_lossy(value).to_ascii_lowercase();
@@ -237,9 +236,8 @@ impl<'a> Facts<'a> {
                 list.extend(text.split(',').map(|p| p.trim().to_owned()));
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                if self.length.replace(request_length(value)?).is_some() {
-                    return Err(refuse(400, "content_length"));
-                }
+                let repeated = self.length.replace(request_length(value)?).is_some();
+                return if repeated { Err(refuse(400, "content_length")) } else { Ok(()) };
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.coding(value)?,
             _ => {}
@@ -261,7 +259,8 @@ impl<'a> Facts<'a> {
                     .iter()
                     .any(|k| c.eq_ignore_ascii_case(k))
             });
-            let last_chunked = codings.clone().last().is_some_and(|c| c.eq_ignore_ascii_case(b"chunked"));
+            let last_chunked =
+                codings.clone().next_back().is_some_and(|c| c.eq_ignore_ascii_case(b"chunked"));
             let once = codings.filter(|c| c.eq_ignore_ascii_case(b"chunked")).count() == 1;
             // Well formed, but a coding we cannot see through.
             let status = if known && last_chunked && once { 501 } else { 400 };
@@ -430,7 +429,8 @@ fn response_framing(
 fn status_line(line: &[u8]) -> Option<(u16, u8)> {
     let rest = line.strip_prefix(b"HTTP/1.")?;
     let [minor @ (b'0' | b'1'), b' ', a @ b'1'..=b'9', b, c, rest @ ..] = rest else { return None };
-    if !(b.is_ascii_digit() && c.is_ascii_digit()) || !matches!(rest.first(), None | Some(b' ')) {
+    let sound = b.is_ascii_digit() && c.is_ascii_digit() && matches!(rest.first(), None | Some(b' '));
+    if !sound {
         return None;
     }
     let n = |d: &u8| u16::from(d - b'0');
