@@ -75,10 +75,10 @@ impl Metrics {
         metrics.describe(registry.sub_registry_with_prefix("sidelog_consumer"));
         // Present from the start, so that a rate over them is never "no data".
         for reason in DeadReason::ALL {
-            metrics.dead_letters.get_or_create(&Reason { reason: reason.as_str() });
+            let _ = metrics.dead_letters.get_or_create(&Reason { reason: reason.as_str() });
         }
         for reason in LOSS_REASONS {
-            metrics.lost_records.get_or_create(&Reason { reason });
+            let _ = metrics.lost_records.get_or_create(&Reason { reason });
         }
         metrics
     }
