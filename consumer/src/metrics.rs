@@ -149,4 +149,12 @@ impl Metrics {
     pub fn is_ready(&self) -> bool {
         self.started.load(Ordering::Relaxed) && self.store_up.get() == 1 && self.source_up.get() == 1
     }
+
+    /// What [`Metrics::is_ready`] still lacks, as a sentence.
+    pub fn waiting_for(&self) -> String {
+        let store = (self.store_up.get() != 1).then_some("ClickHouse");
+        let source = (self.source_up.get() != 1).then_some("the source");
+        let missing: Vec<_> = store.into_iter().chain(source).collect();
+        format!("waiting for {}\n", missing.join(" and "))
+    }
 }
