@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod migrate;
 pub mod pipeline;
 pub mod ranges;
+pub mod serve;
 pub mod source;
 pub mod store;
 pub mod transform;

@@ -75,10 +75,10 @@ impl Metrics {
         metrics.describe(registry.sub_registry_with_prefix("sidelog_consumer"));
         // Present from the start, so that a rate over them is never "no data".
         for reason in DeadReason::ALL {
-            metrics.dead_letters.get_or_create(&Reason { reason: reason.as_str() });
+            let _ = metrics.dead_letters.get_or_create(&Reason { reason: reason.as_str() });
         }
         for reason in LOSS_REASONS {
-            metrics.lost_records.get_or_create(&Reason { reason });
+            let _ = metrics.lost_records.get_or_create(&Reason { reason });
         }
         metrics
     }
@@ -148,5 +148,13 @@ impl Metrics {
     /// Whether records flow, or would if there were any.
     pub fn is_ready(&self) -> bool {
         self.started.load(Ordering::Relaxed) && self.store_up.get() == 1 && self.source_up.get() == 1
+    }
+
+    /// What [`Metrics::is_ready`] still lacks, as a sentence.
+    pub fn waiting_for(&self) -> String {
+        let store = (self.store_up.get() != 1).then_some("ClickHouse");
+        let source = (self.source_up.get() != 1).then_some("the source");
+        let missing: Vec<_> = store.into_iter().chain(source).collect();
+        format!("waiting for {}\n", missing.join(" and "))
     }
 }

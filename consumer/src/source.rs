@@ -4,6 +4,7 @@
 //! committed comes again after a crash. Memory is bounded: a source holds at most two batches beyond
 //! the one in work.
 
+pub mod journal;
 pub mod kafka;
 
 use crate::transform::{DeadReason, Origin};
@@ -36,6 +37,7 @@ pub struct Batch {
     bytes: Vec<u8>,
     messages: Vec<Message>,
     stretches: Vec<Stretch>,
+    name: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -112,9 +114,17 @@ impl Batch {
         })
     }
 
+    /// For a source whose places are not offsets of partitions.
+    pub fn set_name(&mut self, name: String) {
+        self.name = Some(name);
+    }
+
     /// Names the content: the same records in the same batch give the same name, others another.
     pub fn name(&self) -> String {
-        let mut name = if self.topic.is_empty() { "journal".to_owned() } else { self.topic.clone() };
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
+        let mut name = self.topic.clone();
         for Stretch { partition, first, last } in &self.stretches {
             let _ = write!(name, "-{partition}:{first}..{last}");
         }

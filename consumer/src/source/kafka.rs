@@ -112,7 +112,9 @@ struct State {
     /// Next offset by partition: stored, and not yet told to Kafka.
     stored: BTreeMap<i32, i64>,
     stop: bool,
-    ended: Option<Result<(), SourceError>>,
+    ended: bool,
+    /// Why it ended, if not by order.
+    failure: Option<SourceError>,
 }
 
 impl Shared {
@@ -246,15 +248,20 @@ impl Poller {
         // Leaves the group; its callbacks run here.
         drop(self);
         shared.metrics.source_up.set(0);
-        shared.state().ended = Some(result);
+        {
+            let mut state = shared.state();
+            state.ended = true;
+            state.failure = result.err();
+        }
         shared.ready.notify_one();
     }
 
     fn serve(&mut self) -> Result<(), SourceError> {
+        let shared = Arc::clone(&self.shared);
         let mut blocked: Option<Instant> = None;
         loop {
             let stored = {
-                let mut state = self.shared.state();
+                let mut state = shared.state();
                 if state.stop {
                     return Ok(());
                 }
@@ -276,9 +283,9 @@ impl Poller {
                 self.pause()?;
                 self.poll()?;
             } else {
-                let state = self.shared.state();
+                let state = shared.state();
                 if state.ready.is_some() && !state.stop {
-                    drop(self.shared.wait(state, POLL));
+                    drop(shared.wait(state, POLL));
                 }
             }
         }
@@ -420,9 +427,9 @@ impl Source for KafkaSource {
             let ready = self.shared.ready.notified();
             {
                 let mut state = self.shared.state();
-                if let Some(ended) = state.ended.take() {
-                    ended?;
-                    return Err(SourceError::Other("the Kafka thread has ended".into()));
+                if state.ended {
+                    let ended = || SourceError::Other("the Kafka thread has ended".into());
+                    return Err(state.failure.take().unwrap_or_else(ended));
                 }
                 if let Some(batch) = state.ready.take() {
                     state.in_work = true;
@@ -480,7 +487,7 @@ impl Source for KafkaSource {
         }
         self.shared.moved.notify_all();
         let until = tokio::time::Instant::now() + CLOSE_WAIT;
-        while self.shared.state().ended.is_none() {
+        while !self.shared.state().ended {
             if tokio::time::timeout_at(until, self.shared.ready.notified()).await.is_err() {
                 tracing::warn!("leaving the Kafka group takes long; not waiting");
                 return;

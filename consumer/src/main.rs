@@ -1,0 +1,201 @@
+//! `sidelog-consumer`: the command line, and the exit codes.
+
+use clap::{Args, Parser, Subcommand};
+use prometheus_client::registry::Registry;
+use sidelog::config::{self, Config};
+use sidelog_consumer::dedup::Bounds;
+use sidelog_consumer::metrics::Metrics;
+use sidelog_consumer::source::Limits;
+use sidelog_consumer::source::kafka::{KafkaOptions, KafkaSource};
+use sidelog_consumer::store::{Store, StoreOptions};
+use sidelog_consumer::{migrate, pipeline, serve};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Bad configuration (`EX_CONFIG` of sysexits.h).
+const BAD_CONFIG: u8 = 78;
+/// Something needed is not there (`EX_UNAVAILABLE`).
+const UNAVAILABLE: u8 = 69;
+
+/// Moves audit events from Kafka to ClickHouse, each exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "sidelog-consumer", version, about, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Option<RunArgs>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make or update the tables, then exit.
+    Migrate {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Print the SQL that would run, and run nothing.
+        #[arg(long)]
+        plan: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The YAML configuration, the same as the sidecar's.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Where /healthz, /readyz and /metrics answer.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:15092")]
+    metrics_listen: SocketAddr,
+    /// Rows of one batch.
+    #[arg(long, value_name = "ROWS", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=500_000))]
+    batch_rows: u32,
+    /// Bytes of one batch.
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = clap::value_parser!(u32).range(1024..=1 << 30))]
+    batch_bytes: u32,
+    /// Milliseconds that a record waits for others.
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    batch_age_ms: u32,
+    /// Producers remembered; the others are asked about again.
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    producers: u32,
+    /// Seconds that a missing record may be late before it counts as a gap.
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    gap_after_s: u32,
+    /// Leave the tables alone; `sidelog-consumer migrate` made them.
+    #[arg(long)]
+    no_migrate: bool,
+}
+
+impl RunArgs {
+    fn limits(&self) -> Limits {
+        Limits {
+            rows: self.batch_rows as usize,
+            bytes: self.batch_bytes as usize,
+            age: Duration::from_millis(self.batch_age_ms.into()),
+        }
+    }
+
+    fn options(&self) -> pipeline::Options {
+        let bounds = Bounds {
+            producers: self.producers as usize,
+            patience: Duration::from_secs(self.gap_after_s.into()),
+        };
+        pipeline::Options { bounds, migrate: !self.no_migrate, ..pipeline::Options::default() }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    sidelog::logging::init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(UNAVAILABLE, &format!("no threads: {error}")),
+    };
+    match (cli.command, cli.run) {
+        (Some(Command::Migrate { file, plan }), _) => with_config(&file, |config| {
+            runtime.block_on(run_migrate(&config, plan))
+        }),
+        (None, Some(args)) => with_config(&args.file, |config| runtime.block_on(run(&config, &args))),
+        // clap has asked for --config already.
+        (None, None) => ExitCode::from(2),
+    }
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::from(code)
+}
+
+/// Loads the configuration; prints what is wrong with it.
+fn with_config(file: &ConfigFile, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    let environment = |name: &str| std::env::var(name).ok();
+    let (problems, config) = match config::load(&file.config, &environment) {
+        Ok((config, warnings)) => (warnings, Some(config)),
+        Err(problems) => (problems, None),
+    };
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+    config.map_or(ExitCode::from(BAD_CONFIG), then)
+}
+
+async fn run_migrate(config: &Config, plan: bool) -> ExitCode {
+    let store = Store::new(&StoreOptions::from(&config.clickhouse));
+    let result = if plan { migrate::pending(&store).await } else { migrate::migrate(&store).await };
+    let migrations = match result {
+        Ok(migrations) => migrations,
+        Err(error) => return fail(UNAVAILABLE, &format!("{error} (at {})", config.clickhouse.url)),
+    };
+    if plan {
+        for migration in &migrations {
+            for statement in migration.statements(store.place()) {
+                println!("-- {}\n{statement};\n", migration.name);
+            }
+        }
+    } else {
+        for migration in &migrations {
+            println!("applied {}", migration.name);
+        }
+    }
+    if migrations.is_empty() {
+        println!("nothing to do");
+    }
+    ExitCode::SUCCESS
+}
+
+async fn run(config: &Config, args: &RunArgs) -> ExitCode {
+    let Some(kafka) = &config.kafka else {
+        return fail(BAD_CONFIG, "kafka.brokers is not set: there is nothing to consume");
+    };
+    let mut registry = Registry::default();
+    let metrics = Arc::new(Metrics::register(&mut registry));
+    let listener = match TcpListener::bind(args.metrics_listen).await {
+        Ok(listener) => listener,
+        Err(error) => return fail(UNAVAILABLE, &format!("cannot listen on {}: {error}", args.metrics_listen)),
+    };
+    let address = listener.local_addr().unwrap_or(args.metrics_listen);
+    let source = match KafkaSource::open(&KafkaOptions::new(kafka, args.limits()), Arc::clone(&metrics)) {
+        Ok(source) => source,
+        Err(error) => return fail(BAD_CONFIG, &error.to_string()),
+    };
+    tokio::spawn(serve::serve(listener, Arc::new(registry), Arc::clone(&metrics)));
+    let (stop, shutdown) = watch::channel(false);
+    tokio::spawn(async move {
+        stop_signal().await;
+        tracing::info!("stopping");
+        let _ = stop.send(true);
+        // The sender lives on: its end would also mean stop.
+        std::future::pending::<()>().await;
+    });
+    println!("sidelog-consumer ready metrics={address}");
+    let store = Store::new(&StoreOptions::from(&config.clickhouse));
+    match pipeline::run(source, store, args.options(), metrics, shutdown).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(UNAVAILABLE, &error.to_string()),
+    }
+}
+
+/// SIGTERM or SIGINT. Where handlers cannot be installed, never.
+async fn stop_signal() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
