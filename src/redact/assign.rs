@@ -78,8 +78,7 @@ fn means_secret<'r>(
 ) -> Option<&'r Rule> {
     let mut hit = |name: &str| {
         let decoded = percent_decode_str(name).decode_utf8_lossy();
-        squashed.set(&decoded);
-        keys.hit(marks, squashed)
+        keys.hit(marks, &decoded, squashed)
     };
     let Some((first, last)) = name.rsplit_once(' ') else { return hit(name) };
     hit(last).or_else(|| if hit(first).is_none() { hit(name) } else { None })

@@ -1,7 +1,7 @@
 //! Many words at once: every place in a text where one of a list occurs, overlaps included.
 //!
-//! A thin layer over aho-corasick's DFA, which is walked here, since one call per name or string
-//! through its search interface costs more than the search.
+//! A thin layer over aho-corasick's DFA, which is walked here, since one call per name through its
+//! search interface costs more than the search.
 
 use aho_corasick::automaton::{Automaton, StateID};
 use aho_corasick::dfa::DFA;
@@ -13,15 +13,23 @@ pub(super) struct Words {
 }
 
 impl Words {
-    pub fn new<W: AsRef<[u8]>>(words: &[W], any_case: bool) -> Result<Self, String> {
+    pub fn new<W: AsRef<[u8]>>(words: &[W]) -> Result<Self, String> {
         let dfa = DFA::builder()
             .match_kind(MatchKind::Standard)
             .start_kind(StartKind::Unanchored)
-            .ascii_case_insensitive(any_case)
             .build(words)
             .map_err(|e| e.to_string())?;
         let start = dfa.start_state(Anchored::No).map_err(|e| e.to_string())?;
         Ok(Words { dfa, start })
+    }
+
+    /// Whether any of the words occurs.
+    pub fn any(&self, text: &[u8]) -> bool {
+        let mut state = self.start;
+        text.iter().any(|byte| {
+            state = self.dfa.next_state(Anchored::No, state, *byte);
+            self.dfa.is_special(state) && self.dfa.is_match(state)
+        })
     }
 
     /// Calls `found(word, start, end)` for every occurrence, by where they end.
@@ -46,9 +54,10 @@ mod tests {
     #[test]
     fn overlapping_words_are_all_found() {
         let mut found = Vec::new();
-        let words = Words::new(&["she", "he", "hers", "s"], true).unwrap();
-        words.each("uSHErs".as_bytes(), |word, start, end| found.push((word, start, end)));
+        let words = Words::new(&["she", "he", "hers", "s"]).unwrap();
+        words.each(b"ushers", |word, start, end| found.push((word, start, end)));
         found.sort_unstable();
         assert_eq!(found, [(0, 1, 4), (1, 2, 4), (2, 2, 6), (3, 1, 2), (3, 5, 6)]);
+        assert!(words.any(b"sea") && !words.any(b"tea"));
     }
 }

@@ -90,7 +90,29 @@ enum Value {
 struct Quoted {
     span: Range<usize>,
     escaped: bool,
+    /// Nothing in it begins JSON, base64 of JSON, an escape, or the value of a pair.
+    dull: bool,
 }
+
+/// What a byte in a string asks for.
+const STOP: u8 = 1;
+const LOOK: u8 = 2;
+const LOOK_FIRST: u8 = 4;
+
+const CLASS: [u8; 256] = {
+    let mut class = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        class[byte] = match byte as u8 {
+            0..0x20 | b'"' | b'\\' => STOP,
+            b'=' | b':' | b'%' => LOOK,
+            b'{' | b'[' | b' ' | b'e' | b'W' | 0x80.. => LOOK_FIRST,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    class
+};
 
 struct Seen {
     hash: u64,
@@ -292,13 +314,21 @@ impl<'t, 'p, 'r> Reader<'t, 'p, 'r> {
         self.expect(b'"')?;
         let start = self.at;
         let mut escaped = false;
+        let (mut seen, first) = (0, self.peek().map_or(0, |b| CLASS[usize::from(b)]));
         loop {
-            let rest = self.bytes.get(self.at..).ok_or(Broken)?;
-            let plain = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20)).ok_or(Broken)?;
-            self.at += plain + 1;
-            match rest.get(plain) {
-                Some(b'"') => return Ok(Quoted { span: start..self.at - 1, escaped }),
-                Some(b'\\') => {
+            let byte = self.peek().ok_or(Broken)?;
+            self.at += 1;
+            let class = CLASS[usize::from(byte)];
+            if class != STOP {
+                seen |= class;
+                continue;
+            }
+            match byte {
+                b'"' => {
+                    let dull = !escaped && first & LOOK_FIRST == 0 && seen & LOOK == 0;
+                    return Ok(Quoted { span: start..self.at - 1, escaped, dull });
+                }
+                b'\\' => {
                     escaped = true;
                     let (_, len) = escape(self.bytes.get(self.at..).unwrap_or_default()).ok_or(Broken)?;
                     self.at += len;
@@ -355,6 +385,9 @@ impl<'t, 'p, 'r> Reader<'t, 'p, 'r> {
 
     /// Masks what a name or a string value holds.
     fn mask_in(&mut self, quoted: &Quoted) {
+        if quoted.dull && self.pass.quiet {
+            return;
+        }
         let text = decode(self.text, quoted);
         let masked = if quoted.escaped { self.pass.string(&text) } else { self.pass.plain_part(&text) };
         if let Some((text, tally)) = masked {

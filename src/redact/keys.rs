@@ -101,15 +101,37 @@ impl Keys {
                 entries.push(Entry { rule: rule("key", name), fit: *fit, named: false });
             }
         }
-        let find = Words::new(&patterns, false).map_err(BadRedact::TooLarge)?;
+        let find = Words::new(&patterns).map_err(BadRedact::TooLarge)?;
         Ok(Keys { find, entries, keep })
     }
 
-    /// The rule that says this name means a secret. Leaves the squashed name in `name`.
-    pub fn hit<'r>(&'r self, marks: &'r SchemaMarks, name: &Squashed) -> Option<&'r Rule> {
-        if !self.keep.is_empty() && self.keep.contains(name.text.as_slice()) {
+    /// The rule that says this name means a secret. Leaves the squashed name in `squashed`.
+    pub fn hit<'r>(
+        &'r self,
+        marks: &'r SchemaMarks,
+        name: &str,
+        squashed: &mut Squashed,
+    ) -> Option<&'r Rule> {
+        // Most names hold no listed one: their words need not be told apart.
+        let listed = if name.is_ascii() {
+            squashed.glance(name);
+            self.find.any(&squashed.text)
+        } else {
+            true
+        };
+        if listed {
+            squashed.set(name);
+        }
+        if !self.keep.is_empty() && self.keep.contains(squashed.text.as_slice()) {
             return None;
         }
+        listed
+            .then(|| self.listed(squashed))
+            .flatten()
+            .or_else(|| if marks.0.is_empty() { None } else { marks.0.get(squashed.text.as_slice()) })
+    }
+
+    fn listed<'r>(&'r self, name: &Squashed) -> Option<&'r Rule> {
         let mut best: Option<(bool, usize, &Rule)> = None;
         self.find.each(&name.text, |word, start, end| {
             let Some(entry) = self.entries.get(word) else { return };
@@ -123,7 +145,6 @@ impl Keys {
             }
         });
         best.map(|(_, _, rule)| rule)
-            .or_else(|| if marks.0.is_empty() { None } else { marks.0.get(name.text.as_slice()) })
     }
 }
 
@@ -159,7 +180,13 @@ impl Squashed {
         &self.text
     }
 
-    pub fn set(&mut self, name: &str) {
+    /// An ASCII name without its edges.
+    fn glance(&mut self, name: &str) {
+        self.text.clear();
+        self.text.extend(name.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase()));
+    }
+
+    fn set(&mut self, name: &str) {
         self.text.clear();
         self.edges.clear();
         let (mut before, mut last) = (Class::Gap, Class::Gap);

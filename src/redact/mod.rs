@@ -8,7 +8,8 @@
 //! certain is kept as length and keyed digest only. Time and memory are linear in what is given.
 //! Refuses to guess: truncated, compressed, unparseable or unknown bodies are never kept in part.
 //!
-//! The parts: `keys` (names, with `key_list` and `automaton`), `values`, `cards`, `assign` (secrets in text),
+//! The parts: `keys` (names, with `key_list` and `automaton`), `values` (with
+//! `beginnings`), `cards`, `assign` (secrets in text),
 //! `text` (one decoded string), `json`, `form`, `xml`, `multipart`, `path` (readers), `body`
 //! (which reader), `tally` (edits and the account of them).
 //!
@@ -22,6 +23,7 @@
 
 mod assign;
 mod automaton;
+mod beginnings;
 mod body;
 mod cards;
 mod form;

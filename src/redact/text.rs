@@ -43,8 +43,7 @@ impl<'r> Pass<'r> {
 
     /// The rule by which this name means a secret.
     pub fn name(&mut self, name: &str) -> Option<&'r Rule> {
-        self.squashed.set(name);
-        self.keys.hit(self.marks, &self.squashed)
+        self.keys.hit(self.marks, name, &mut self.squashed)
     }
 
     /// The name last given to [`Pass::name`], squashed.

@@ -1,11 +1,11 @@
 //! Secrets known by their look, whatever they are called: tokens with a vendor's prefix, JWTs,
 //! private keys, passwords in URLs. (Card numbers: cards.rs; `name=value` in text: assign.rs.)
 //!
-//! One automaton looks for the beginnings all these share; only where one occurs is the detector's
+//! One pass looks for the beginnings all these have; only where one occurs is the detector's
 //! regular expression run. Both are linear in the text. Lengths asked for are a little below the
 //! vendors' own, so that a shortened token is masked too.
 
-use super::automaton::Words;
+use super::beginnings::Beginnings;
 use super::tally::{Edits, Rule, Tally};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -224,30 +224,21 @@ struct Compiled {
 }
 
 pub(super) struct Values {
-    find: Words,
-    /// For each pattern of `find`: its detector and how long the pattern is.
-    owners: Vec<usize>,
+    begins: Beginnings,
     compiled: Vec<Compiled>,
 }
 
 /// The detectors depend on nothing, so a process compiles them once.
 #[expect(clippy::expect_used, reason = "constants; a test compiles them")]
 pub(super) static VALUES: LazyLock<Values> = LazyLock::new(|| {
-    let (mut patterns, mut owners) = (Vec::new(), Vec::new());
-    for (owner, kind) in KINDS.iter().enumerate() {
-        for begin in kind.begins {
-            patterns.push(*begin);
-            owners.push(owner);
-        }
-    }
-    let find = Words::new(&patterns, true).expect("constant patterns");
+    let begins = KINDS.iter().enumerate().flat_map(|(owner, k)| k.begins.iter().map(move |b| (*b, owner)));
     let compiled = KINDS.iter().map(|kind| Compiled {
         rule: Rule::from(format!("value:{}", kind.name)),
         mask: format!("[redacted:{}]", kind.name),
         regex: Regex::new(kind.pattern).expect("constant pattern"),
         kind,
     });
-    Values { find, owners, compiled: compiled.collect() }
+    Values { begins: Beginnings::new(begins), compiled: compiled.collect() }
 });
 
 impl Values {
@@ -260,11 +251,10 @@ impl Values {
     /// One bit per detector whose beginning occurs.
     fn begun(&self, bytes: &[u8]) -> u64 {
         let mut bits = 0;
-        self.find.each(bytes, |word, _, end| {
-            let Some(owner) = self.owners.get(word) else { return };
+        self.begins.each(bytes, |owner, end| {
             let bit = 1u64 << owner;
             let rest = bytes.get(end..).unwrap_or_default();
-            if bits & bit == 0 && KINDS.get(*owner).is_some_and(|k| k.then.holds(rest)) {
+            if bits & bit == 0 && KINDS.get(owner).is_some_and(|k| k.then.holds(rest)) {
                 bits |= bit;
             }
         });
@@ -308,6 +298,7 @@ mod tests {
     fn one_bit_each() {
         assert!(KINDS.len() <= 64);
         assert_eq!(VALUES.compiled.len(), KINDS.len());
+        assert!(KINDS.iter().flat_map(|k| k.begins).all(|b| b.len() >= 2));
     }
 
     fn masked(text: &str) -> String {
