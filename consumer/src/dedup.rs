@@ -229,7 +229,8 @@ impl Marks {
             self.tick += 1;
             let producer = self.producers.entry(*id).or_default();
             producer.used = self.tick;
-            if let (Ok(first), Ok(last)) = (u64::try_from(answer.span.0.max(0)), u64::try_from(answer.span.1)) {
+            if let (Ok(first), Ok(last)) = (u64::try_from(answer.span.0.max(0)), u64::try_from(answer.span.1))
+            {
                 producer.span.insert(first, last);
             }
             // A consumer that died between two tables or months left holes, and took its memory of
@@ -238,11 +239,13 @@ impl Marks {
                 let seen_before = tops.get(&(*id, *number)).copied().unwrap_or(0);
                 let mut all = boot.stored.clone();
                 all.extend(&boot.covered);
-                boot.holes.extend(all.holes().filter(|hole| hole.0 > seen_before).map(|(first, last)| Hole {
-                    range: Range { producer: *id, boot: *number, first, last },
-                    millis: answer.about,
-                    anchored: true,
-                    seen: now,
+                boot.holes.extend(all.holes().filter(|hole| hole.0 > seen_before).map(|(first, last)| {
+                    Hole {
+                        range: Range { producer: *id, boot: *number, first, last },
+                        millis: answer.about,
+                        anchored: true,
+                        seen: now,
+                    }
                 }));
             }
         }
@@ -274,9 +277,8 @@ impl Marks {
 
     /// Keeps the memory within its bounds. Call between batches: what goes is asked again.
     pub fn trim(&mut self) {
-        self.producers.retain(|_, p| {
-            p.span.len() + p.boots.values().map(Boot::cost).sum::<usize>() <= MAX_RANGES
-        });
+        self.producers
+            .retain(|_, p| p.span.len() + p.boots.values().map(Boot::cost).sum::<usize>() <= MAX_RANGES);
         let excess = self.producers.len().saturating_sub(self.bounds.producers);
         if excess > 0 {
             let mut ages: Vec<u64> = self.producers.values().map(|p| p.used).collect();

@@ -3,6 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 use prometheus_client::registry::Registry;
 use sidelog::config::{self, Config};
+use sidelog::exit::{BAD_CONFIG, UNAVAILABLE};
+use sidelog::signals;
 use sidelog_consumer::dedup::Bounds;
 use sidelog_consumer::metrics::Metrics;
 use sidelog_consumer::source::Limits;
@@ -10,35 +12,36 @@ use sidelog_consumer::source::kafka::{KafkaOptions, KafkaSource};
 use sidelog_consumer::store::{Store, StoreOptions};
 use sidelog_consumer::{migrate, pipeline, serve};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-
-/// Bad configuration (`EX_CONFIG` of sysexits.h).
-const BAD_CONFIG: u8 = 78;
-/// Something needed is not there (`EX_UNAVAILABLE`).
-const UNAVAILABLE: u8 = 69;
 
 /// Moves audit events from Kafka to ClickHouse, each exactly once.
 #[derive(Debug, Parser)]
-#[command(name = "sidelog-consumer", version, about, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "sidelog-consumer",
+    version,
+    about,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    run: Option<RunArgs>,
+    run: RunArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make or update the tables, then exit.
     Migrate {
-        #[command(flatten)]
-        file: ConfigFile,
+        /// The YAML configuration, the same as the sidecar's.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
         /// Print the SQL that would run, and run nothing.
         #[arg(long)]
         plan: bool,
@@ -46,16 +49,11 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct ConfigFile {
-    /// The YAML configuration, the same as the sidecar's.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-}
-
-#[derive(Debug, Args)]
 struct RunArgs {
-    #[command(flatten)]
-    file: ConfigFile,
+    /// The YAML configuration, the same as the sidecar's.
+    // Optional to the type, because a subcommand has its own.
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
     /// Where /healthz, /readyz and /metrics answer.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:15092")]
     metrics_listen: SocketAddr,
@@ -104,11 +102,12 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(UNAVAILABLE, &format!("no threads: {error}")),
     };
-    match (cli.command, cli.run) {
-        (Some(Command::Migrate { file, plan }), _) => with_config(&file, |config| {
-            runtime.block_on(run_migrate(&config, plan))
-        }),
-        (None, Some(args)) => with_config(&args.file, |config| runtime.block_on(run(&config, &args))),
+    let args = cli.run;
+    match (cli.command, &args.config) {
+        (Some(Command::Migrate { config, plan }), _) => {
+            with_config(&config, |config| runtime.block_on(run_migrate(&config, plan)))
+        }
+        (None, Some(file)) => with_config(file, |config| runtime.block_on(run(&config, &args))),
         // clap has asked for --config already.
         (None, None) => ExitCode::from(2),
     }
@@ -120,9 +119,9 @@ fn fail(code: u8, message: &str) -> ExitCode {
 }
 
 /// Loads the configuration; prints what is wrong with it.
-fn with_config(file: &ConfigFile, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+fn with_config(file: &Path, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
     let environment = |name: &str| std::env::var(name).ok();
-    let (problems, config) = match config::load(&file.config, &environment) {
+    let (problems, config) = match config::load(file, &environment) {
         Ok((config, warnings)) => (warnings, Some(config)),
         Err(problems) => (problems, None),
     };
@@ -164,7 +163,9 @@ async fn run(config: &Config, args: &RunArgs) -> ExitCode {
     let metrics = Arc::new(Metrics::register(&mut registry));
     let listener = match TcpListener::bind(args.metrics_listen).await {
         Ok(listener) => listener,
-        Err(error) => return fail(UNAVAILABLE, &format!("cannot listen on {}: {error}", args.metrics_listen)),
+        Err(error) => {
+            return fail(UNAVAILABLE, &format!("cannot listen on {}: {error}", args.metrics_listen));
+        }
     };
     let address = listener.local_addr().unwrap_or(args.metrics_listen);
     let source = match KafkaSource::open(&KafkaOptions::new(kafka, args.limits()), Arc::clone(&metrics)) {
@@ -174,7 +175,7 @@ async fn run(config: &Config, args: &RunArgs) -> ExitCode {
     tokio::spawn(serve::serve(listener, Arc::new(registry), Arc::clone(&metrics)));
     let (stop, shutdown) = watch::channel(false);
     tokio::spawn(async move {
-        stop_signal().await;
+        signals::stop().await;
         tracing::info!("stopping");
         let _ = stop.send(true);
         // The sender lives on: its end would also mean stop.
@@ -185,17 +186,5 @@ async fn run(config: &Config, args: &RunArgs) -> ExitCode {
     match pipeline::run(source, store, args.options(), metrics, shutdown).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(UNAVAILABLE, &error.to_string()),
-    }
-}
-
-/// SIGTERM or SIGINT. Where handlers cannot be installed, never.
-async fn stop_signal() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
     }
 }

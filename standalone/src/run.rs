@@ -10,11 +10,11 @@ use sidelog::auditor::StartError;
 use sidelog::config::{Config, DEFAULT_JOURNAL_DIR, Secret};
 use sidelog::proxy::Sidecar;
 use sidelog_consumer::metrics::Metrics;
-use sidelog_consumer::migrate::Place;
+use sidelog_consumer::migrate::{self, Place};
 use sidelog_consumer::pipeline;
 use sidelog_consumer::source::journal::JournalSource;
 use sidelog_consumer::source::{Limits, SourceError};
-use sidelog_consumer::store::{Store, StoreOptions};
+use sidelog_consumer::store::{Store, StoreError, StoreOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -35,6 +35,8 @@ pub enum RunError {
     Sidecar(#[from] StartError),
     #[error("consumer: {0}")]
     Consumer(#[from] SourceError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("no thread for the consumer: {0}")]
     Thread(std::io::Error),
     #[error("a task of ours failed: {0}")]
@@ -84,6 +86,8 @@ impl Standalone {
             password: Some(Secret(engine.writer.password.clone())),
             place: Place { database: config.clickhouse.database.clone(), cluster: None },
         });
+        // So that the ready line's promise holds: SQL can be asked at once.
+        migrate::migrate(&store).await?;
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
         let source =
             JournalSource::new(sidecar.auditor().journal().clone(), store.clone(), Limits::default());
@@ -145,6 +149,7 @@ fn consume(
 ) -> Result<(), RunError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Thread)?;
-    runtime.block_on(pipeline::run(source, store, pipeline::Options::default(), metrics, stopping))?;
+    let options = pipeline::Options { migrate: false, ..pipeline::Options::default() };
+    runtime.block_on(pipeline::run(source, store, options, metrics, stopping))?;
     Ok(())
 }

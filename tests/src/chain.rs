@@ -1,7 +1,8 @@
 //! The whole row: client → sidecar → journal → Kafka → consumer → ClickHouse, in front of OpenBao.
 
-use crate::{Bao, Canary, Consumer, Engine, Kafka, Sidecar, Sql, load, temp_dir};
+use crate::{Bao, Canary, Consumer, Engine, Kafka, Sidecar, Sql, load, temp_dir, wait_until};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const TOPIC: &str = "audit.events";
 
@@ -32,6 +33,12 @@ impl Chain {
         );
         let sidecar = Sidecar::start(dir.path(), &yaml).await;
         let consumer = Consumer::start(dir.path(), &yaml).await;
+        // It is ready when it runs; the tables come when ClickHouse answers it.
+        wait_until(Duration::from_secs(30), "the consumer makes the tables", async || {
+            consumer.process.must_run();
+            engine.sql().try_query("SELECT count() FROM audit.dead_letters").await.is_ok()
+        })
+        .await;
         Chain { bao, kafka, engine, sidecar, consumer, dir, yaml }
     }
 

@@ -49,8 +49,12 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("client.id", "sidelog-consumer"),
 ];
 /// What exactly-once rests on: refused among the user's properties.
-const OURS: [&str; 4] =
-    ["enable.auto.commit", "enable.auto.offset.store", "enable.partition.eof", "partition.assignment.strategy"];
+const OURS: [&str; 4] = [
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "partition.assignment.strategy",
+];
 
 #[derive(Debug, Clone)]
 pub struct KafkaOptions {
@@ -143,7 +147,9 @@ impl ClientContext for Context {
             return;
         }
         match level {
-            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info => tracing::debug!(facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info => {
+                tracing::debug!(facility, "librdkafka: {message}")
+            }
             _ => tracing::warn!(facility, "librdkafka: {message}"),
         }
     }
