@@ -1,11 +1,12 @@
 //! `sidelog check`: everything that is wrong with a configuration and its documents, at once.
 
-use crate::config::{self, Config, Problem, Severity};
-use crate::openapi;
-use crate::policy;
+use crate::config::{self, Config, Place, Problem, Selector, Severity};
 use crate::pseudonym::Pseudonyms;
-use crate::rules::Rules;
+use crate::rules::{self, Rules};
+use crate::spec_match::SpecMatcher;
+use crate::{openapi, policy};
 use clap::ValueEnum;
+use std::collections::HashSet;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
@@ -26,8 +27,8 @@ pub fn run(
     online: bool,
 ) -> (Vec<Problem>, Option<String>) {
     let (config, mut problems) = match config::load(path, env) {
-        Ok(loaded) => loaded,
-        Err(problems) => return (problems, None),
+        Ok((config, warnings)) => (config, documents_matter(warnings)),
+        Err(problems) => return (documents_matter(problems), None),
     };
     let rules = match Rules::load(&config, &Pseudonyms::new(b"sidelog check")) {
         Ok((rules, found)) => {
@@ -39,7 +40,12 @@ pub fn run(
             return (problems, None);
         }
     };
-    problems.extend(config.openapi.iter().filter_map(|p| opinion(p)));
+    // While something is broken, what follows from it would only be noise.
+    if problems.iter().all(|p| p.severity == Severity::Warning) {
+        let opinions = config.openapi.iter().filter_map(|p| Some((p, openapi::strict_opinion(p)?)));
+        problems.extend(opinions.map(|(p, warning)| rules::from_warning(p, warning)));
+        problems.extend(unknown_words(&config, &rules.specs));
+    }
     problems.extend(policy::unreachable_rules(&config.audit.rules).into_iter().map(|(rule, by)| Problem {
         place: Some(rule.clone()),
         message: format!("this rule never matches: the one in line {} comes first and covers it", by.line),
@@ -49,25 +55,53 @@ pub fn run(
     if online {
         problems.extend(connections(&config));
     }
-    let summary = format!(
-        "{}: {} operations in {} documents",
-        path.display(),
-        rules.specs.operations().len(),
-        config.openapi.len()
-    );
-    (problems, Some(summary))
+    let operations = count(rules.specs.operations().len(), "operation");
+    let documents = count(config.openapi.len(), "document");
+    (problems, Some(format!("{}: {operations} in {documents}", path.display())))
 }
 
-/// What the strict parser says of a 3.0 document; Sidelog itself reads it all the same.
-fn opinion(path: &Path) -> Option<Problem> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let why = openapi::strict_opinion(&text)?;
-    Some(Problem {
-        place: None,
-        message: format!("{}: not strictly OpenAPI 3.0: {why}", path.display()),
-        help: Some("Sidelog reads it all the same; generators and validators may not".into()),
-        severity: Severity::Warning,
-    })
+/// A document that is missing is a warning to `proxy`, which relays without it; to those who ask
+/// whether all is well, or what a request is, it is an error.
+pub fn documents_matter(mut problems: Vec<Problem>) -> Vec<Problem> {
+    for problem in problems.iter_mut().filter(|p| p.message.starts_with("`openapi`: ")) {
+        problem.severity = Severity::Error;
+    }
+    problems
+}
+
+/// Operations and tags that the configuration names and no document has.
+fn unknown_words(config: &Config, specs: &SpecMatcher) -> Vec<Problem> {
+    let ids: HashSet<&str> = specs.operations().iter().filter_map(|o| o.operation_id.as_deref()).collect();
+    let tags: HashSet<&str> = specs.operations().iter().flat_map(|o| &o.tags).map(String::as_str).collect();
+    let mut found = Vec::new();
+    let mut look = |what: &str, word: &str, known: &HashSet<&str>, place: &Place| {
+        if !known.contains(word) {
+            found.push(Problem {
+                place: Some(place.clone()),
+                message: format!("no document has the {what} `{word}`: this matches nothing"),
+                help: Some(format!("compare with the {what}s of the documents; upper and lower case matter")),
+                severity: Severity::Warning,
+            });
+        }
+    };
+    let audit = &config.audit;
+    for (selector, place) in audit.ignore.iter().chain(&audit.include_reads) {
+        match selector {
+            Selector::Operation(id) => look("operation", id, &ids, place),
+            Selector::Tag(tag) => look("tag", tag, &tags, place),
+            Selector::Path(_) => {}
+        }
+    }
+    for rule in &audit.rules {
+        rule.operations.iter().for_each(|id| look("operation", id, &ids, &rule.place));
+        rule.tags.iter().for_each(|tag| look("tag", tag, &tags, &rule.place));
+    }
+    found
+}
+
+fn count(number: usize, what: &str) -> String {
+    let many = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{many}")
 }
 
 fn connections(config: &Config) -> Vec<Problem> {
@@ -85,7 +119,7 @@ fn unreachable(what: &str, address: &str) -> Option<Problem> {
     Some(Problem {
         place: None,
         message: format!("cannot reach {what} at {address}: {why}"),
-        help: None,
+        help: Some("start it, or correct its address".into()),
         severity: Severity::Error,
     })
 }
@@ -102,7 +136,8 @@ pub fn print(problems: &[Problem], summary: &Option<String>, format: Format) {
     }
     let errors = problems.iter().filter(|p| p.severity == Severity::Error).count();
     if let Some(summary) = summary {
-        println!("{summary}; {errors} errors, {} warnings", problems.len() - errors);
+        let (errors, warnings) = (count(errors, "error"), count(problems.len() - errors, "warning"));
+        println!("{summary}; {errors}, {warnings}");
     }
 }
 

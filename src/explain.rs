@@ -3,10 +3,11 @@
 
 use crate::config::{Config, Problem};
 use crate::head::{Head, HeadIndex};
+use crate::policy::{Decision, RuleRef};
 use crate::pseudonym::Pseudonyms;
 use crate::rules::{Facts, Judged, Rules, split_target};
 use serde::{Deserialize, Serialize};
-use sidelog_event::MatchKind;
+use sidelog_event::{Actor, ActorSource, Level, MatchKind};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 use std::net::IpAddr;
@@ -58,8 +59,10 @@ impl Explainer {
         Ok((Explainer { rules, peer }, problems))
     }
 
-    /// Answers every line; a line that cannot be read gets `{"error": …}` with its number.
-    pub fn bulk(&self, input: impl BufRead, mut output: impl Write) -> io::Result<()> {
+    /// Answers every line; a line that cannot be read gets `{"error": …}` with its number. Says how
+    /// many those were.
+    pub fn bulk(&self, input: impl BufRead, mut output: impl Write) -> io::Result<u64> {
+        let mut bad = 0;
         for (number, line) in input.split(b'\n').enumerate() {
             let line = line?;
             if line.trim_ascii().is_empty() {
@@ -74,13 +77,15 @@ impl Explainer {
                     serde_json::to_writer(&mut output, &answer(&head, &judged))?;
                 }
                 Err(error) => {
-                    let text = format!("line {}: {error}", number + 1);
+                    bad += 1;
+                    let text = format!("line {}: {}", number + 1, reason(&error));
                     serde_json::to_writer(&mut output, &serde_json::json!({ "error": text }))?;
                 }
             }
             output.write_all(b"\n")?;
         }
-        output.flush()
+        output.flush()?;
+        Ok(bad)
     }
 
     fn judge<'s, 't>(&'s self, head: &Head<'t>) -> Judged<'s, 't> {
@@ -102,14 +107,16 @@ impl Explainer {
         let judged = self.judge(&head);
         let (facts, flags) = self.rules.facts(&head, self.peer, &judged);
         let show = |text: &str| self.rules.redactor.path(text.as_bytes());
-        let mut row = |name: &str, value: &str| writeln!(out, "{name:<12} {value}");
+        let mut row = |name: &str, value: &str| writeln!(out, "{}", format!("{name:<12} {value}").trim_end());
         row("request", &format!("{method} {}", self.shown_target(&head, &facts)))?;
         match judged.found.operation {
             Some(o) => {
                 let id = o.operation_id.as_deref().unwrap_or("no operationId");
                 row("operation", &format!("{} {} ({id}), {}", o.method, o.route, judged.found.kind))?;
             }
-            None => row("operation", &format!("none: {}", judged.found.kind))?,
+            None => {
+                row("operation", format!("none: {} {}", judged.found.kind, facts.operation.route).trim_end())?
+            }
         }
         for (name, value) in &facts.operation.path_params.0 {
             row("  parameter", &format!("{name} = {}", show(value)))?;
@@ -118,12 +125,20 @@ impl Explainer {
             row("  or", other)?;
         }
         let decision = &judged.decision;
-        row("recorded", &format!("{}, delivery {}", decision.level, decision.delivery))?;
-        row("because", &decision.rule.text())?;
+        let recorded = format!("{}, delivery {}", decision.level, decision.delivery);
+        row("recorded", if decision.recorded() { &recorded } else { "no" })?;
+        row("because", &because(&head, &judged))?;
         let actor = &facts.actor;
         let who = if actor.id.is_empty() { "nobody named" } else { actor.id.as_ref() };
-        let trust = if actor.verified { "verified" } else { "not verified" };
-        row("actor", &format!("{} from {} ({trust})", show(who), actor.source))?;
+        row("actor", &format!("{} from {} ({})", show(who), actor.source, trust(actor)))?;
+        for (name, value) in [("name", &actor.name), ("type", &actor.kind), ("tenant", &actor.tenant)] {
+            if !value.is_empty() {
+                row(&format!("  {name}"), &show(value))?;
+            }
+        }
+        if !actor.roles.is_empty() {
+            row("  roles", &show(&actor.roles.join(", ")))?;
+        }
         row("client", &format!("{} from {}", facts.client.ip, facts.client.ip_source))?;
         let what = &facts.operation;
         row("change", &format!("{} {} {}", what.op, what.resource_type, show(&what.resource_id)))?;
@@ -151,6 +166,40 @@ impl Explainer {
         };
         format!("{marked}names that mean a secret, values that look like one")
     }
+}
+
+/// What decided; of a default, which.
+fn because(head: &Head<'_>, judged: &Judged<'_, '_>) -> String {
+    let Decision { level, rule, .. } = &judged.decision;
+    let which = match (rule, level) {
+        (RuleRef::Default, Level::None) if matches!(head.method(), "GET" | "HEAD" | "OPTIONS" | "TRACE") => {
+            "reads are not recorded"
+        }
+        (RuleRef::Default, Level::Metadata) if head.first("upgrade").is_some() => "a tunnel is opened",
+        (RuleRef::Default, _) if judged.found.operation.is_some() => "`audit.level`",
+        (RuleRef::Default, _) => "`audit.unmatched`",
+        _ => return rule.text().into_owned(),
+    };
+    format!("default: {which}")
+}
+
+fn trust(actor: &Actor<'_>) -> String {
+    let key = match actor.source {
+        ActorSource::ApiKey => "; the sidecar's own key gives another fingerprint",
+        _ => "",
+    };
+    match (actor.verified, actor.unverified_reason.as_ref()) {
+        (true, _) => "verified".to_owned(),
+        (false, "") => format!("not verified{key}"),
+        (false, why) => format!("not verified: {why}{key}"),
+    }
+}
+
+/// Each line is line 1 to the parser: only its column tells something.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let cut = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    format!("{cut} at column {}", error.column())
 }
 
 fn answer<'a>(head: &Head<'a>, judged: &'a Judged<'_, '_>) -> Answer<'a> {

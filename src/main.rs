@@ -2,12 +2,13 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sidelog::config::{self, Config, Problem, Severity};
-use sidelog::exit::{BAD_CONFIG, UNAVAILABLE};
+use sidelog::exit::{BAD_CONFIG, UNAVAILABLE, USAGE};
 use sidelog::proxy::Sidecar;
 use sidelog::{check, explain};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+
 
 #[derive(Parser)]
 #[command(name = "sidelog", version, about = "Records who did what, in front of an unmodified service")]
@@ -39,6 +40,7 @@ struct ConfigFile {
 struct CheckArgs {
     #[command(flatten)]
     file: ConfigFile,
+    /// Text to stderr, or one JSON object to stdout.
     #[arg(long, value_enum, default_value_t = check::Format::Text)]
     format: check::Format,
     /// Warnings count as errors.
@@ -51,13 +53,20 @@ struct CheckArgs {
 
 #[derive(Args)]
 struct ExplainArgs {
+    /// The YAML configuration.
     #[arg(long, value_name = "FILE", required_unless_present = "openapi")]
     config: Option<PathBuf>,
     /// Use the defaults with this document instead of a configuration.
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
     openapi: Vec<PathBuf>,
-    /// Read one JSON object `{"method","target","headers"?}` a line; write one a line.
-    #[arg(long)]
+    /// Answer many requests: one JSON object a line in, one a line out.
+    ///
+    /// In: `{"method": "POST", "target": "/v1/orders?x=1", "headers": {"Host": "…"}}`; `headers` may be
+    /// left out. Out: `match` (matched, ambiguous, method_not_in_spec, unmatched), `method`, `template`
+    /// (as in the document), `operation_id`, `path_params` (decoded), `alternatives`, `flags`, `rule`,
+    /// `level`, `delivery`. A line that cannot be read is answered with `{"error": "line 7: …"}`, the
+    /// others all the same; the exit status is then 2.
+    #[arg(long, conflicts_with_all = ["method", "target", "headers"])]
     stdin: bool,
     /// A request header, `Name: value`. May be repeated.
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
@@ -65,8 +74,10 @@ struct ExplainArgs {
     /// The address the request comes from.
     #[arg(long, default_value = "127.0.0.1")]
     peer: std::net::IpAddr,
+    /// For example POST.
     #[arg(required_unless_present = "stdin")]
     method: Option<String>,
+    /// Path and query as on the request line: `/v1/orders?dry_run=1`.
     #[arg(required_unless_present = "stdin")]
     target: Option<String>,
 }
@@ -165,34 +176,39 @@ fn run_explain(args: ExplainArgs) -> ExitCode {
         None => config::defaults_for(&config::Options { openapi: &args.openapi, ..Default::default() }),
     };
     let explainer = loaded.and_then(|(config, warnings)| {
-        print_problems(&warnings);
-        explain::Explainer::new(&config, args.peer).map_err(|problem| vec![problem])
+        let (explainer, found) = explain::Explainer::new(&config, args.peer).map_err(|p| vec![p])?;
+        let mut problems = check::documents_matter(warnings);
+        // A document that cannot be used makes every answer wrong; an odd operation does not.
+        problems.extend(found.into_iter().filter(|p| p.severity == Severity::Error));
+        if problems.iter().any(|p| p.severity == Severity::Error) {
+            return Err(problems);
+        }
+        print_problems(&problems);
+        Ok(explainer)
     });
-    let (explainer, problems) = match explainer {
+    let explainer = match explainer {
         Ok(explainer) => explainer,
         Err(problems) => {
             print_problems(&problems);
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    // A document that cannot be used makes every answer wrong; an odd operation does not.
-    let errors: Vec<_> = problems.into_iter().filter(|p| p.severity == Severity::Error).collect();
-    if !errors.is_empty() {
-        print_problems(&errors);
-        return ExitCode::from(BAD_CONFIG);
-    }
     let done = match (args.stdin, args.method, args.target) {
         (false, Some(method), Some(target)) => {
             let Ok(headers) = explain::parse_headers(&args.headers) else {
                 eprintln!("error: a header is written `Name: value`");
-                return ExitCode::from(2);
+                return ExitCode::from(USAGE);
             };
-            explainer.one(&method, &target, &headers, &mut io::stdout().lock())
+            explainer.one(&method, &target, &headers, &mut io::stdout().lock()).map(|()| 0)
         }
         _ => explainer.bulk(io::stdin().lock(), io::BufWriter::new(io::stdout().lock())),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(bad) => {
+            eprintln!("error: {bad} of the lines could not be read; the answer to each says why");
+            ExitCode::from(USAGE)
+        }
         // The reader has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {

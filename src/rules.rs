@@ -11,6 +11,7 @@ use crate::redact::{Redactor, SchemaMarks};
 use crate::spec_match::{self, Found, SpecMatcher};
 use sidelog_event as event;
 use std::net::IpAddr;
+use std::path::Path;
 
 #[derive(Debug)]
 pub struct Rules {
@@ -46,18 +47,27 @@ impl Rules {
     pub fn load(config: &Config, pseudonyms: &Pseudonyms) -> Result<(Rules, Vec<Problem>), Problem> {
         let mut problems = Vec::new();
         let mut documents = Vec::new();
-        for path in &config.openapi {
+        // Of a file that is not there, `config::load` has told, with its place.
+        for path in config.openapi.iter().filter(|p| p.is_file()) {
             match openapi::load(path) {
                 Ok((mut document, warnings)) => {
                     document.operations.iter_mut().for_each(|o| o.let_span(&config.multi_segment));
-                    problems.extend(warnings.iter().map(from_warning));
+                    problems.extend(warnings.into_iter().map(|w| from_warning(path, w)));
+                    // Two documents may have the same name in different directories.
+                    document.name = path.display().to_string();
                     documents.push(document);
                 }
-                Err(error) => problems.push(from_load_error(&error)),
+                Err(error) => problems.push(from_load_error(path, &error)),
             }
         }
-        let (specs, warnings) = SpecMatcher::new(documents, &config.base_path);
-        problems.extend(warnings.iter().map(from_warning));
+        let (specs, mut warnings) = SpecMatcher::new(documents, &config.base_path);
+        for path in &config.openapi {
+            let (own, others) = warnings.into_iter().partition(|w| *w.file == *path.display().to_string());
+            warnings = others;
+            problems.extend(locate(path, own));
+        }
+        // File by file and from top to bottom; what has no line comes last.
+        problems.sort_by(|a, b| place_order(a).cmp(&place_order(b)));
         let extractor = Extractor::new(&config.actor, &config.client_ip, pseudonyms.clone())
             .map_err(|e| problem(Severity::Error, None, e.to_string()))?;
         problems.extend(extractor.warnings().iter().map(|w| problem(Severity::Warning, None, w.clone())));
@@ -147,28 +157,55 @@ fn problem(severity: Severity, place: Option<Place>, message: String) -> Problem
     Problem { place, message, help: None, severity }
 }
 
-fn from_warning(warning: &openapi::Warning) -> Problem {
-    let place = warning.line.map(|line| Place {
-        file: warning.file.clone(),
-        line,
-        column: warning.column.unwrap_or(1),
-    });
-    let message = match (&place, warning.pointer.as_str()) {
-        (Some(_), pointer) => format!("{pointer}: {}", warning.text),
-        (None, pointer) => format!("{} {pointer}: {}", warning.file, warning.text),
-    };
-    problem(Severity::Warning, place, message)
+fn place_order(problem: &Problem) -> (bool, Option<(&str, u32, u32)>) {
+    let place = problem.place.as_ref().map(|p| (p.file.as_str(), p.line, p.column));
+    (place.is_none(), place)
 }
 
-fn from_load_error(error: &LoadError) -> Problem {
-    let (place, message) = match error {
-        LoadError::Syntax { file, line: Some(line), column, text } => {
-            let place = Place { file: file.clone(), line: *line, column: column.unwrap_or(1) };
-            (Some(place), text.clone())
-        }
-        other => (None, other.to_string()),
+fn locate(path: &Path, mut warnings: Vec<openapi::Warning>) -> Vec<Problem> {
+    if !warnings.is_empty() {
+        openapi::locate(path, &mut warnings);
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // These name the operations; a pointer besides would say it twice.
+    let named = |w| openapi::Warning { file: name.to_string(), pointer: String::new(), ..w };
+    warnings.into_iter().map(|w| from_warning(path, named(w))).collect()
+}
+
+/// A file as the user would name it: documents name files relative to their own directory.
+fn shown_file(document: &Path, file: &str) -> String {
+    document.with_file_name(file).display().to_string()
+}
+
+/// What was found in a document, or in a file it refers to.
+pub fn from_warning(document: &Path, warning: openapi::Warning) -> Problem {
+    let openapi::Warning { file, pointer, line, column, text, help } = warning;
+    let file = shown_file(document, &file);
+    let message = if pointer.is_empty() { text } else { format!("{pointer}: {text}") };
+    let (place, message) = match line {
+        Some(line) => (Some(Place { file, line, column: column.unwrap_or(1) }), message),
+        None => (None, format!("{file}: {message}")),
     };
-    let help = "calls are relayed and recorded without operations until this is mended".to_owned();
+    Problem { place, message, help, severity: Severity::Warning }
+}
+
+fn from_load_error(document: &Path, error: &LoadError) -> Problem {
+    let (place, message) = match error {
+        LoadError::Syntax { file, line, column, text, .. }
+        | LoadError::NotOpenApi { file, line, column, text, .. } => {
+            // About the whole file where there is no line.
+            let (line, column) = (line.unwrap_or(1), column.unwrap_or(1));
+            (Some(Place { file: shown_file(document, file), line, column }), text.clone())
+        }
+        LoadError::Read { source, .. } => {
+            (None, format!("cannot read {}: {}", document.display(), source.kind()))
+        }
+        LoadError::TooLarge { limit_mib, .. } => (
+            None,
+            format!("{} and the files it refers to are larger than {limit_mib}MiB", document.display()),
+        ),
+    };
+    let help = format!("{}; until then, calls are recorded without operations", error.help());
     Problem { place, message, help: Some(help), severity: Severity::Error }
 }
 

@@ -6,7 +6,18 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use uuid::Uuid;
 
-type Str<'a> = Cow<'a, str>;
+/// Text that borrows from the JSON where that has no escapes. `Cow` by itself always copies; serde
+/// borrows for fields declared as `Cow<'a, str>`, spelled just so, and not inside `Option` or `Vec`.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn option<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Cow<'de, str>>, D::Error> {
+    Ok(Option::<Text<'de>>::deserialize(d)?.map(|Text(text)| text))
+}
+
+fn list<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<Cow<'de, str>>, D::Error> {
+    Ok(Vec::<Text<'de>>::deserialize(d)?.into_iter().map(|Text(text)| text).collect())
+}
 
 /// Declares a closed set of words: serde names, `as_str` and `ALL` from one list.
 macro_rules! words {
@@ -108,7 +119,7 @@ pub struct AuditEvent<'a> {
     pub duration_us: Option<u64>,
     /// `service` of the configuration.
     #[serde(borrow)]
-    pub service: Str<'a>,
+    pub service: Cow<'a, str>,
 
     #[serde(borrow)]
     pub http: Http<'a>,
@@ -122,11 +133,11 @@ pub struct AuditEvent<'a> {
     pub outcome: Outcome,
     /// What went wrong between the parties, a bounded set: `upstream_connect`, `upstream_reset`,
     /// `upstream_malformed`, `client_reset`, `request_malformed`, `timeout`, `shutdown`.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<Str<'a>>,
+    #[serde(borrow, default, deserialize_with = "option", skip_serializing_if = "Option::is_none")]
+    pub error: Option<Cow<'a, str>>,
     /// Why the caller did it, where a header or body field tells.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Str<'a>>,
+    #[serde(borrow, default, deserialize_with = "option", skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Cow<'a, str>>,
 
     #[serde(borrow)]
     pub request: Message<'a>,
@@ -139,13 +150,13 @@ pub struct AuditEvent<'a> {
     pub delivery: Delivery,
     /// What decided level and delivery: `default`, or `FILE:LINE` of the rule.
     #[serde(borrow)]
-    pub policy: Str<'a>,
+    pub policy: Cow<'a, str>,
     /// Oddities worth a look, from a bounded set (`early_response`, `path_confusion`, …).
-    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<Str<'a>>,
+    #[serde(borrow, default, deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<Cow<'a, str>>,
     /// One readable line: "alice deleted secret app/db (success)".
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub message: Str<'a>,
+    pub message: Cow<'a, str>,
 }
 
 /// The request line and what identifies the exchange.
@@ -153,32 +164,32 @@ pub struct AuditEvent<'a> {
 pub struct Http<'a> {
     /// `1.0` or `1.1`.
     #[serde(borrow)]
-    pub version: Str<'a>,
+    pub version: Cow<'a, str>,
     #[serde(borrow)]
-    pub method: Str<'a>,
+    pub method: Cow<'a, str>,
     /// With an override header or form field, what the service executes; otherwise `method`.
     #[serde(borrow)]
-    pub effective_method: Str<'a>,
+    pub effective_method: Cow<'a, str>,
     #[serde(borrow)]
-    pub scheme: Str<'a>,
+    pub scheme: Cow<'a, str>,
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub host: Str<'a>,
+    pub host: Cow<'a, str>,
     /// As sent (bytes that are not UTF-8 percent-encoded), without the query; secrets masked.
     #[serde(borrow)]
-    pub path: Str<'a>,
+    pub path: Cow<'a, str>,
     /// As sent, without the `?`; secrets masked.
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub query: Str<'a>,
+    pub query: Cow<'a, str>,
     /// Absent when no status was sent to the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub user_agent: Str<'a>,
+    pub user_agent: Cow<'a, str>,
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub request_id: Str<'a>,
+    pub request_id: Cow<'a, str>,
     /// The trace id of `traceparent` (W3C Trace Context), 32 hex digits.
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub trace_id: Str<'a>,
+    pub trace_id: Cow<'a, str>,
 }
 
 /// What the call means to the service, from its OpenAPI document.
@@ -187,32 +198,32 @@ pub struct Operation<'a> {
     #[serde(rename = "match")]
     pub matched: MatchKind,
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub id: Str<'a>,
+    pub id: Cow<'a, str>,
     /// The path template with its base path: `/v1/secrets/{name}`.
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub route: Str<'a>,
+    pub route: Cow<'a, str>,
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub summary: Str<'a>,
-    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<Str<'a>>,
+    pub summary: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub api_version: Str<'a>,
+    pub api_version: Cow<'a, str>,
     /// `METHOD /template` of the others that fit equally.
-    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-    pub alternatives: Vec<Str<'a>>,
+    #[serde(borrow, default, deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Cow<'a, str>>,
     /// Name and decoded value, in template order; secrets masked.
     #[serde(borrow, default, skip_serializing_if = "Params::is_empty")]
     pub path_params: Params<'a>,
     pub op: Op,
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub resource_type: Str<'a>,
+    pub resource_type: Cow<'a, str>,
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub resource_id: Str<'a>,
+    pub resource_id: Cow<'a, str>,
 }
 
 /// Names and values in order; a JSON object of strings.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Params<'a>(pub Vec<(Str<'a>, Str<'a>)>);
+pub struct Params<'a>(pub Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl Params<'_> {
     pub fn is_empty(&self) -> bool {
@@ -239,15 +250,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Params<'a> {
             }
             fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut params = Vec::new();
-                while let Some((Name(n), Name(v))) = map.next_entry()? {
+                while let Some((Text(n), Text(v))) = map.next_entry()? {
                     params.push((n, v));
                 }
                 Ok(Params(params))
             }
         }
-        /// `Cow` alone always copies; this borrows where the JSON has no escapes.
-        #[derive(Deserialize)]
-        struct Name<'a>(#[serde(borrow)] Str<'a>);
         d.deserialize_map(Visitor)
     }
 }
@@ -265,25 +273,25 @@ impl JsonSchema for Params<'_> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Actor<'a> {
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub id: Str<'a>,
+    pub id: Cow<'a, str>,
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub name: Str<'a>,
+    pub name: Cow<'a, str>,
     /// `user`, `service`, or what a claim says.
     #[serde(rename = "type", borrow, default, skip_serializing_if = "str_is_empty")]
-    pub kind: Str<'a>,
+    pub kind: Cow<'a, str>,
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub tenant: Str<'a>,
-    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-    pub roles: Vec<Str<'a>>,
+    pub tenant: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<Cow<'a, str>>,
     pub source: ActorSource,
     pub verified: bool,
     /// Why it is not verified: `no_key`, `expired`, `bad_signature`, …
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub unverified_reason: Str<'a>,
+    pub unverified_reason: Cow<'a, str>,
     /// Keyed fingerprint of the credential: the same credential gives the same text under one
     /// pseudonym key; it cannot be turned back.
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub credential: Str<'a>,
+    pub credential: Cow<'a, str>,
 }
 
 /// From where.
@@ -291,35 +299,35 @@ pub struct Actor<'a> {
 pub struct Client<'a> {
     /// The address believed: the peer, or the rightmost hop that is not a trusted proxy.
     #[serde(borrow)]
-    pub ip: Str<'a>,
+    pub ip: Cow<'a, str>,
     /// `peer`, or the header it was taken from (`x-forwarded-for`, …).
     #[serde(borrow)]
-    pub ip_source: Str<'a>,
+    pub ip_source: Cow<'a, str>,
     /// Address of the TCP peer.
     #[serde(borrow)]
-    pub peer_ip: Str<'a>,
+    pub peer_ip: Cow<'a, str>,
     /// What the forwarding header claimed, whole, believed or not.
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub forwarded: Str<'a>,
+    pub forwarded: Cow<'a, str>,
 }
 
 /// A request or response body and what was kept of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Message<'a> {
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub content_type: Str<'a>,
+    pub content_type: Cow<'a, str>,
     /// Bytes of the body on the wire, without chunk framing.
     pub bytes: u64,
     /// `hmac-sha256:KEYID:HEX` over those bytes. Absent for an empty body or a low level.
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub digest: Str<'a>,
+    pub digest: Cow<'a, str>,
     /// The redacted text.
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub body: Str<'a>,
+    pub body: Cow<'a, str>,
     /// `none` (no body), `complete`, `truncated` (kept up to the bound), `aborted` (the message
     /// itself ended early), `omitted:WHY` (`level`, `unparseable`, `truncated`, `encoding`, `type`).
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
-    pub body_state: Str<'a>,
+    pub body_state: Cow<'a, str>,
 }
 
 /// What was masked before the event was stored.
@@ -327,8 +335,8 @@ pub struct Message<'a> {
 pub struct Redactions<'a> {
     pub count: u32,
     /// Names of the rules that struck, sorted, each once: `key:password`, `value:jwt`, …
-    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<Str<'a>>,
+    #[serde(borrow, default, deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Cow<'a, str>>,
 }
 
 impl Redactions<'_> {

@@ -66,7 +66,7 @@ impl Files {
             Some(p) if !p.as_os_str().is_empty() => p,
             _ => Path::new("."),
         };
-        let unreadable = |source| LoadError::Read { file: path.display().to_string(), source };
+        let unreadable = |source| LoadError::Read { file: name.clone(), source };
         let root_dir = parent.canonicalize().map_err(unreadable)?;
         let real = path.canonicalize().map_err(unreadable)?;
         let mut files = Files {
@@ -88,7 +88,7 @@ impl Files {
         let unreadable = |source| LoadError::Read { file: name.to_owned(), source };
         let meta = std::fs::metadata(path).map_err(unreadable)?;
         if !meta.is_file() {
-            return Err(LoadError::not_openapi(name, "not a regular file"));
+            return Err(LoadError::not_openapi(name, "not a regular file", "name the document itself"));
         }
         self.bytes = self.bytes.saturating_add(meta.len());
         if self.bytes > MAX_BYTES {
@@ -100,12 +100,22 @@ impl Files {
             line: f.line,
             column: f.column,
             text: f.text,
+            help: f.help,
         };
         let text = tree::decode(&bytes).map_err(fault)?;
         if text.trim_start().starts_with('<') {
-            return Err(LoadError::not_openapi(name, "this is HTML or XML, not an OpenAPI document"));
+            let text = "this is HTML or XML, not an OpenAPI document";
+            let help = "what was saved is a page, perhaps of a login or an error; fetch the document again";
+            return Err(LoadError::not_openapi(name, text, help));
         }
-        tree::parse(text).map_err(fault)
+        let (node, complaint) = tree::parse_lenient(text).map_err(fault)?;
+        // YAML may be written with braces; in a file of this name it is a slip.
+        if let Some(fault) = complaint.filter(|_| name.ends_with(".json")) {
+            let mut warning = Warning::new(name, "", format!("{}; read as YAML all the same", fault.text));
+            (warning.line, warning.column) = (fault.line, fault.column);
+            self.warnings.push(warning.mend("other programs will refuse this file: mend it"));
+        }
+        Ok(node)
     }
 
     /// Opens the files that references name, breadth first.
@@ -115,46 +125,54 @@ impl Files {
             let mut wanted = Vec::new();
             collect(&file.tree, &mut String::new(), &mut wanted);
             for (pointer, reference) in wanted {
-                if let Err(text) = self.open(next, &reference) {
+                if let Err((text, help)) = self.open(next, &reference) {
                     let file = self.files.get(next).map_or_else(String::new, |f| f.name.clone());
-                    self.warnings.push(Warning::new(file, pointer, format!("$ref {reference} {text}")));
+                    let warning = Warning::new(file, pointer, format!("$ref {reference} {text}"));
+                    self.warnings.push(warning.mend(help));
                 }
             }
             next += 1;
         }
     }
 
-    /// Opens the file of one reference, unless it is open already.
-    fn open(&mut self, from: usize, reference: &str) -> Result<(), String> {
+    /// Opens the file of one reference, unless it is open already. The error: what is wrong with it
+    /// and how to mend it.
+    fn open(&mut self, from: usize, reference: &str) -> Result<(), (String, &'static str)> {
+        const INSIDE: &str = "keep a copy beside the document and refer to that";
+        let outside = || ("leaves the directory of the document; refused".to_owned(), INSIDE);
         let Some(wanted) = self.lexical(from, reference) else {
             let address = reference.split('#').next().unwrap_or_default();
             if !self.remote.insert(address.to_owned()) {
                 return Ok(());
             }
-            return Err("leaves the machine; nothing is fetched, keep a copy beside the document".into());
+            return Err(("leaves the machine; nothing is fetched".into(), INSIDE));
         };
         if self.known.contains_key(&wanted) {
             return Ok(());
         }
         self.known.insert(wanted.clone(), None);
         if self.files.len() >= MAX_FILES {
-            return Err(format!("is one file too many; at most {MAX_FILES} are read"));
+            let text = format!("is one file too many; at most {MAX_FILES} are read");
+            return Err((text, "bundle the document into one file"));
         }
         // Checked before and after symbolic links are followed, so that a refused path says
         // nothing about whether it exists.
         if !wanted.starts_with(&self.root_dir) {
-            return Err("leaves the spec directory; refused".into());
+            return Err(outside());
         }
-        let real = wanted.canonicalize().map_err(|e| format!("cannot be read: {e}"))?;
+        let real = wanted.canonicalize().map_err(|e| {
+            let text = format!("cannot be read: {}", super::why(&e));
+            (text, "a reference is relative to the file it stands in")
+        })?;
         if !real.starts_with(&self.root_dir) {
-            return Err("leaves the spec directory; refused".into());
+            return Err(outside());
         }
         if let Some(same) = self.files.iter().position(|f| f.path == real) {
             self.known.insert(wanted, Some(same));
             return Ok(());
         }
         let name = wanted.strip_prefix(&self.root_dir).unwrap_or(&wanted).display().to_string();
-        let tree = self.parse_file(&real, &name).map_err(|e| format!("cannot be used: {e}"))?;
+        let tree = self.parse_file(&real, &name).map_err(|e| (format!("cannot be used: {e}"), e.help()))?;
         let dir = wanted.parent().unwrap_or(&self.root_dir).to_path_buf();
         self.known.insert(wanted, Some(self.files.len()));
         self.files.push(File { name, tree, dir, path: real });
@@ -283,11 +301,11 @@ mod tests {
         let texts: Vec<_> = files.warnings.iter().map(|w| (w.pointer.as_str(), w.text.as_str())).collect();
         assert_eq!(texts.len(), 5, "{texts:?}");
         for (pointer, want) in [
-            ("/b", "leaves the spec"),
-            ("/c", "leaves the spec"),
+            ("/b", "leaves the directory"),
+            ("/c", "leaves the directory"),
             ("/d", "fetched"),
             ("/e", "cannot be read"),
-            ("/f", "leaves the spec"),
+            ("/f", "leaves the directory"),
         ] {
             assert!(texts.iter().any(|(p, t)| *p == pointer && t.contains(want)), "{pointer}: {texts:?}");
         }

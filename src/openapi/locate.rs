@@ -1,87 +1,153 @@
 //! Where a JSON pointer stands in the text, for messages.
 //!
-//! Trees carry no positions; the few nodes that a message names are looked up again. A pointer that
+//! Trees carry no positions; the few nodes that messages name are looked up again. A pointer that
 //! cannot be found leaves the warning without a line, nothing more.
 
 use super::Warning;
-use super::files::Files;
 use super::tree;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_saphyr::Spanned;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::path::PathBuf;
 
-/// Warnings given a position: each costs reading its file again.
-const MAX_LOCATED: usize = 50;
+/// Warnings given a position. All of one file are found in one reading of it.
+const MAX_LOCATED: usize = 1000;
 
-/// Fills in lines and columns.
-pub(super) fn fill(warnings: &mut [Warning], files: &Files) {
-    let mut texts: HashMap<String, Option<String>> = HashMap::new();
-    for warning in warnings.iter_mut().filter(|w| !w.pointer.is_empty()).take(MAX_LOCATED) {
-        let text = texts.entry(warning.file.clone()).or_insert_with(|| {
-            let bytes = std::fs::read(files.path(&warning.file)?).ok()?;
-            Some(tree::decode(&bytes).ok()?.to_owned())
-        });
-        if let Some((line, column)) = text.as_deref().and_then(|t| position(t, &warning.pointer)) {
-            (warning.line, warning.column) = (Some(line), Some(column));
+/// Line and column, from 1.
+type Position = (u32, u32);
+
+/// Fills in lines and columns. `path` finds a file by the name that warnings give it.
+pub(super) fn fill(warnings: &mut [Warning], path: impl Fn(&str) -> Option<PathBuf>) {
+    let mut by_file: BTreeMap<String, Vec<&mut Warning>> = BTreeMap::new();
+    let without = |w: &&mut Warning| w.line.is_none() && !w.pointer.is_empty();
+    for warning in warnings.iter_mut().filter(without).take(MAX_LOCATED) {
+        by_file.entry(warning.file.clone()).or_default().push(warning);
+    }
+    for (name, mut warnings) in by_file {
+        let Some(bytes) = path(&name).and_then(|p| std::fs::read(p).ok()) else { continue };
+        let Ok(text) = tree::decode(&bytes) else { continue };
+        let pointers: Vec<&str> = warnings.iter().map(|w| w.pointer.as_str()).collect();
+        let places = positions(text, &pointers);
+        for (warning, at) in warnings.iter_mut().zip(places) {
+            (warning.line, warning.column) = at.unzip();
         }
     }
 }
 
-/// Line and column, from 1, of the value a pointer names.
-fn position(text: &str, pointer: &str) -> Option<(u32, u32)> {
-    let tokens: Vec<String> =
-        pointer.split('/').skip(1).map(|t| t.replace("~1", "/").replace("~0", "~")).collect();
-    json_offset(text, &tokens).and_then(|o| line_column(text, o)).or_else(|| yaml_position(text, &tokens))
+/// A node that is looked for.
+#[derive(Clone, Copy)]
+struct Wanted<'t> {
+    number: usize,
+    path: &'t [String],
+    /// Tokens of the path already followed.
+    depth: usize,
 }
 
-/// The offset of a node in a JSON text.
-fn json_offset(text: &str, tokens: &[String]) -> Option<usize> {
-    let mut raw: &RawValue = serde_json::from_str(text).ok()?;
-    for token in tokens {
-        let inner = raw.get();
-        raw = if inner.starts_with('[') {
-            *serde_json::from_str::<Vec<&RawValue>>(inner).ok()?.get(token.parse::<usize>().ok()?)?
-        } else {
-            serde_json::from_str::<HashMap<String, &RawValue>>(inner).ok()?.get(token)?
-        };
+impl Wanted<'_> {
+    fn is_here(&self) -> bool {
+        self.depth == self.path.len()
     }
-    (raw.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize)
 }
 
-fn line_column(text: &str, offset: usize) -> Option<(u32, u32)> {
+/// Where the values stand that pointers name.
+fn positions(text: &str, pointers: &[&str]) -> Vec<Option<Position>> {
+    let tokens = |p: &&str| p.split('/').skip(1).map(|t| t.replace("~1", "/").replace("~0", "~")).collect();
+    let paths: Vec<Vec<String>> = pointers.iter().map(tokens).collect();
+    let all = paths.iter().enumerate();
+    let wanted: Vec<Wanted<'_>> = all.map(|(number, path)| Wanted { number, path, depth: 0 }).collect();
+    let mut found = vec![None; paths.len()];
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(raw) => json_offsets(text, raw, &wanted, &mut found),
+        Err(_) => yaml_positions(text, wanted, &mut found),
+    }
+    found
+}
+
+/// Those of `wanted` that a map's key or a list's index leads to.
+fn below<'t>(wanted: &[Wanted<'t>], token: &str) -> Vec<Wanted<'t>> {
+    let next = wanted.iter().filter(|w| w.path.get(w.depth).is_some_and(|t| t == token));
+    next.map(|w| Wanted { depth: w.depth + 1, ..*w }).collect()
+}
+
+fn json_offsets(text: &str, raw: &RawValue, wanted: &[Wanted<'_>], found: &mut [Option<Position>]) {
+    let inner = raw.get();
+    for here in wanted.iter().filter(|w| w.is_here()) {
+        let offset = (inner.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
+        if let Some(slot) = found.get_mut(here.number) {
+            *slot = offset.and_then(|o| line_column(text, o));
+        }
+    }
+    if wanted.iter().all(Wanted::is_here) {
+        return;
+    }
+    let mut descend = |token: &str, child: &RawValue| {
+        let wanted = below(wanted, token);
+        if !wanted.is_empty() {
+            json_offsets(text, child, &wanted, found);
+        }
+    };
+    if inner.starts_with('[') {
+        let items: Vec<&RawValue> = serde_json::from_str(inner).unwrap_or_default();
+        items.iter().enumerate().for_each(|(i, child)| descend(&i.to_string(), child));
+    } else {
+        let map: HashMap<String, &RawValue> = serde_json::from_str(inner).unwrap_or_default();
+        map.iter().for_each(|(key, child)| descend(key, child));
+    }
+}
+
+fn line_column(text: &str, offset: usize) -> Option<Position> {
     let before = text.get(..offset)?;
     let line = 1 + memchr::memchr_iter(b'\n', before.as_bytes()).count();
     let column = 1 + before.rsplit('\n').next().unwrap_or_default().chars().count();
     Some((u32::try_from(line).ok()?, u32::try_from(column).ok()?))
 }
 
-fn yaml_position(text: &str, tokens: &[String]) -> Option<(u32, u32)> {
-    let mut found = None;
-    // The walk ends early, which the parser may call an error: what was found stands.
-    let _ = serde_saphyr::with_deserializer_from_str_with_options(text, tree::yaml_options(), |d| {
-        Follow { tokens, found: &mut found }.deserialize(d)
-    });
-    found
+/// A walk cannot both note where a node is and look into it: nodes below one that is wanted itself
+/// wait for the next walk.
+fn yaml_positions(text: &str, mut wanted: Vec<Wanted<'_>>, found: &mut [Option<Position>]) {
+    while !wanted.is_empty() {
+        let mut later = Vec::new();
+        // The walk ends early, which the parser may call an error: what was found stands.
+        let _ = serde_saphyr::with_deserializer_from_str_with_options(text, tree::yaml_options(), |d| {
+            Follow { wanted, found: &mut *found, later: &mut later }.deserialize(d)
+        });
+        wanted = later;
+    }
 }
 
-/// Follows the tokens through maps and lists to one value and notes where it is.
+/// Follows the tokens through maps and lists to the values and notes where they are.
 struct Follow<'t, 'f> {
-    tokens: &'t [String],
-    found: &'f mut Option<(u32, u32)>,
+    wanted: Vec<Wanted<'t>>,
+    found: &'f mut [Option<Position>],
+    later: &'f mut Vec<Wanted<'t>>,
+}
+
+impl<'t> Follow<'t, '_> {
+    fn below(&mut self, token: &str) -> Option<Follow<'t, '_>> {
+        let wanted = below(&self.wanted, token);
+        (!wanted.is_empty()).then(|| Follow { wanted, found: &mut *self.found, later: &mut *self.later })
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Follow<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
-        if !self.tokens.is_empty() {
+        if !self.wanted.iter().any(Wanted::is_here) {
             return d.deserialize_any(self);
         }
-        let here = Spanned::<IgnoredAny>::deserialize(d)?.referenced;
-        *self.found = u32::try_from(here.line()).ok().zip(u32::try_from(here.column()).ok());
+        let at = Spanned::<IgnoredAny>::deserialize(d)?.referenced;
+        let at = u32::try_from(at.line()).ok().zip(u32::try_from(at.column()).ok());
+        for wanted in self.wanted {
+            if !wanted.is_here() {
+                self.later.push(Wanted { depth: 0, ..wanted });
+            } else if let Some(slot) = self.found.get_mut(wanted.number) {
+                *slot = at;
+            }
+        }
         Ok(())
     }
 }
@@ -90,33 +156,54 @@ impl<'de> Visitor<'de> for Follow<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map or a list")
+        f.write_str("any value")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Some((token, rest)) = self.tokens.split_first() else { return Ok(()) };
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<String>()? {
-            if key == *token {
-                map.next_value_seed(Follow { tokens: rest, found: &mut *self.found })?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
+            match self.below(&key) {
+                Some(seed) => map.next_value_seed(seed)?,
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
             }
         }
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Some((token, rest)) = self.tokens.split_first() else { return Ok(()) };
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
         for i in 0.. {
-            let more = if token.parse() == Ok(i) {
-                seq.next_element_seed(Follow { tokens: rest, found: &mut *self.found })?.is_some()
-            } else {
-                seq.next_element::<IgnoredAny>()?.is_some()
+            let more = match self.below(&i.to_string()) {
+                Some(seed) => seq.next_element_seed(seed)?.is_some(),
+                None => seq.next_element::<IgnoredAny>()?.is_some(),
             };
             if !more {
                 break;
             }
         }
+        Ok(())
+    }
+
+    // What a pointer leads into may be no container at all; the other pointers go on.
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_none<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
         Ok(())
     }
 }
@@ -127,11 +214,27 @@ mod tests {
 
     #[test]
     fn finds_nodes_in_json_and_yaml() {
+        let position = |text, pointer| positions(text, &[pointer])[0];
         let json = "{\n \"a\": {\"x/y\":\n  [1, {\"z\": null}]}}";
         assert_eq!(position(json, "/a/x~1y/1/z"), Some((3, 13)));
         let yaml = "a:\n  x/y:\n    - 1\n    - z: null\n";
         assert_eq!(position(yaml, "/a/x~1y/1/z"), Some((4, 10)));
         assert_eq!(position(yaml, "/a/none"), None);
         assert_eq!(position(json, "/a/x~1y/7"), None);
+    }
+
+    #[test]
+    fn finds_many_at_once_also_one_below_another() {
+        let yaml = "a:\n  b: [1, {c: 2}]\n  d: x\ne: 1\n";
+        let json = "{\n\"a\": {\"b\": [1, {\"c\": 2}], \"d\": \"x\"}, \"e\": 1}";
+        let pointers = ["/a/b/1/c", "/a", "/a/b", "/a/d/none", "/e", "/a/b"];
+        assert_eq!(
+            positions(yaml, &pointers),
+            [Some((2, 14)), Some((2, 3)), Some((2, 6)), None, Some((4, 4)), Some((2, 6))]
+        );
+        assert_eq!(
+            positions(json, &pointers),
+            [Some((2, 22)), Some((2, 6)), Some((2, 12)), None, Some((2, 43)), Some((2, 12))]
+        );
     }
 }

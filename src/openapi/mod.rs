@@ -120,16 +120,32 @@ pub struct Warning {
     pub line: Option<u32>,
     pub column: Option<u32>,
     pub text: String,
+    /// How to mend it.
+    pub help: Option<String>,
 }
 
 impl Warning {
     fn new(file: impl Into<String>, pointer: impl Into<String>, text: impl Into<String>) -> Self {
-        Warning { file: file.into(), pointer: pointer.into(), line: None, column: None, text: text.into() }
+        let (file, pointer, text) = (file.into(), pointer.into(), text.into());
+        Warning { file, pointer, line: None, column: None, text, help: None }
     }
 
     /// A warning about a document as a whole.
     pub(crate) fn of_file(file: &str, text: impl Into<String>) -> Self {
         Warning::new(file, "", text)
+    }
+
+    /// A warning about an operation, where the document itself (not a file it refers to) has it.
+    pub(crate) fn of_operation(file: &str, operation: &Operation, text: impl Into<String>) -> Self {
+        let mut pointer = String::from("/paths");
+        tree::push_token(&mut pointer, &operation.template);
+        tree::push_token(&mut pointer, &operation.method.to_ascii_lowercase());
+        Warning::new(file, pointer, text)
+    }
+
+    pub(crate) fn mend(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
     }
 }
 
@@ -146,19 +162,36 @@ impl fmt::Display for Warning {
 /// Why a file gives no document at all.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("{file}: cannot be read: {source}")]
+    #[error("{file}: cannot be read: {}", why(source))]
     Read { file: String, source: std::io::Error },
     #[error("{file}: with the files it refers to, larger than {limit_mib} MiB")]
     TooLarge { file: String, limit_mib: u64 },
     #[error("{}: {text}", Place(file, *line, *column))]
-    Syntax { file: String, line: Option<u32>, column: Option<u32>, text: String },
-    #[error("{file}: {text}")]
-    NotOpenApi { file: String, text: String },
+    Syntax { file: String, line: Option<u32>, column: Option<u32>, text: String, help: &'static str },
+    #[error("{}: {text}", Place(file, *line, *column))]
+    NotOpenApi { file: String, line: Option<u32>, column: Option<u32>, text: String, help: &'static str },
 }
 
 impl LoadError {
-    fn not_openapi(file: &str, text: impl Into<String>) -> Self {
-        LoadError::NotOpenApi { file: file.to_owned(), text: text.into() }
+    fn not_openapi(file: &str, text: impl Into<String>, help: &'static str) -> Self {
+        LoadError::NotOpenApi { file: file.to_owned(), line: None, column: None, text: text.into(), help }
+    }
+
+    /// How to mend it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            LoadError::Read { .. } => "name a file that this user may read",
+            LoadError::TooLarge { .. } => "give only the documents of this service",
+            LoadError::Syntax { help, .. } | LoadError::NotOpenApi { help, .. } => help,
+        }
+    }
+}
+
+/// Without the system's error number.
+fn why(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        kind => kind.to_string(),
     }
 }
 
@@ -223,10 +256,16 @@ pub fn load(path: &Path) -> Result<(Document, Vec<Warning>), LoadError> {
         let mut files = files::Files::read(path)?;
         let mut warnings = std::mem::take(&mut files.warnings);
         let document = read::document(&files, &mut warnings)?;
-        locate::fill(&mut warnings, &files);
+        locate::fill(&mut warnings, |name| files.path(name).map(Path::to_path_buf));
         Ok((document, warnings))
     });
     loaded.unwrap_or_else(|source| Err(LoadError::Read { file: path.display().to_string(), source }))
+}
+
+/// Fills in where in a document's own file warnings stand that were found after loading.
+pub fn locate(path: &Path, warnings: &mut [Warning]) {
+    // Without the thread there are no lines and columns, nothing worse.
+    let _ = tree::with_stack(|| locate::fill(warnings, |_| Some(path.to_path_buf())));
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use super::marks::{self, Collector, SchemaMarks};
 use super::servers;
 use super::tree::Node;
 use super::{Discriminator, Document, LoadError, MULTI_SEGMENT, Operation, ParamKind, PathParam, Warning};
+use std::collections::HashSet;
+use std::path::Path;
 
 const METHODS: [&str; 9] = ["get", "put", "post", "delete", "options", "head", "patch", "trace", "query"];
 
@@ -18,7 +20,9 @@ const KNOWN_DISCRIMINATORS: [&str; 2] = ["Action", "X-Amz-Target"];
 
 pub(super) fn document(files: &Files, warnings: &mut Vec<Warning>) -> Result<Document, LoadError> {
     let name = files.name(0).to_owned();
-    let Some(root) = files.root() else { return Err(LoadError::not_openapi(&name, "the file is empty")) };
+    let Some(root) = files.root().filter(|r| *r.node != Node::Null) else {
+        return Err(LoadError::not_openapi(&name, "the file is empty", "write the document into it"));
+    };
     let version = ["openapi", "swagger"].iter().find_map(|k| root.node.get(k)?.scalar());
     check_kind(&name, root.node, version, warnings)?;
     let version = match version.unwrap_or_default() {
@@ -28,11 +32,12 @@ pub(super) fn document(files: &Files, warnings: &mut Vec<Warning>) -> Result<Doc
     let known = version == "2.0" || version.starts_with('3');
     if !known && !version.is_empty() {
         let text = format!("version {version} is not known; read as OpenAPI 3");
-        warnings.push(Warning::new(&name, "", text));
+        warnings.push(Warning::new(&name, "", text).mend("known are 2.0, 3.0, 3.1 and 3.2"));
     }
     let info = root.node.get("info");
     let mut reader = Reader {
         files,
+        told: warnings.iter().map(|w| (w.file.clone(), w.pointer.clone())).collect(),
         warnings,
         api_version: info.and_then(|i| i.get("version")?.scalar()).unwrap_or_default().to_owned(),
         bases: match root.node.text_of("basePath") {
@@ -46,7 +51,7 @@ pub(super) fn document(files: &Files, warnings: &mut Vec<Warning>) -> Result<Doc
     if reader.bases.is_empty() {
         reader.bases.push(String::new());
     }
-    let paths = reader.paths(&root);
+    let paths = reader.paths(&root)?;
     reader.count_skipped();
     let Reader { skipped, operations, api_version, .. } = reader;
     Ok(Document { name, version: version.to_owned(), api_version, paths, skipped: skipped.len(), operations })
@@ -60,40 +65,49 @@ fn check_kind(
     warnings: &mut Vec<Warning>,
 ) -> Result<(), LoadError> {
     const ASK: &str = "is this an OpenAPI document?";
+    const BEGIN: &str = "a document begins with its version, as in `openapi: 3.1.0`";
+    const NAME: &str = "name the OpenAPI document of the service";
     if !root.is_map() {
         let text = format!("the document is {}, not a map – {ASK}", root.kind());
-        return Err(LoadError::not_openapi(name, text));
+        return Err(LoadError::not_openapi(name, text, BEGIN));
     }
     if version.is_some() {
         return Ok(());
     }
     if root.get("paths").is_some_and(Node::is_map) {
         let text = "no \"openapi\" or \"swagger\" key; read as OpenAPI 3 because it has paths";
-        warnings.push(Warning::new(name, "", text));
+        warnings.push(Warning::new(name, "", text).mend(BEGIN));
         return Ok(());
     }
     let other = [
         ("asyncapi", "this is an AsyncAPI document, which describes messages, not HTTP operations"),
         ("openrpc", "this is an OpenRPC document"),
-        ("swaggerVersion", "this is Swagger 1.x; convert it to OpenAPI 3 first"),
-        ("arazzo", "this is an Arazzo document; name the OpenAPI document it describes"),
-        ("overlay", "this is an overlay; apply it and name the result"),
+        ("swaggerVersion", "this is Swagger 1.x"),
+        ("arazzo", "this is an Arazzo document, which describes workflows"),
+        ("overlay", "this is an overlay"),
         ("raml", "this is RAML"),
         ("log", "this looks like an HTTP archive (HAR)"),
     ];
-    let hint = other.iter().find(|(key, _)| root.get(key).is_some()).map(|(_, text)| *text);
+    let hint = other.iter().find(|(key, _)| root.get(key).is_some());
     let postman = root.get("info").is_some_and(|i| i.get("_postman_id").is_some());
-    let text = match hint {
-        Some(text) => text.to_owned(),
-        None if postman => "this is a Postman collection; export it as OpenAPI".to_owned(),
-        None => format!("no \"openapi\" or \"swagger\" key – {ASK}"),
+    let (text, help) = match hint {
+        Some(("swaggerVersion" | "raml", text)) => (*text, "convert it to OpenAPI 3"),
+        Some(("overlay", text)) => (*text, "apply it and name the result"),
+        Some((_, text)) => (*text, NAME),
+        None if postman => ("this is a Postman collection", "export it as OpenAPI"),
+        None => (&*format!("no \"openapi\" or \"swagger\" key – {ASK}"), BEGIN),
     };
-    Err(LoadError::not_openapi(name, text))
+    Err(LoadError::not_openapi(name, text, help))
 }
+
+/// Said of references to nothing.
+const DANGLING: &str = "define what it names, or correct it";
 
 struct Reader<'a, 'w> {
     files: &'a Files,
     warnings: &'w mut Vec<Warning>,
+    /// File and pointer of each reference that has its warning already.
+    told: HashSet<(String, String)>,
     api_version: String,
     /// Of the root.
     bases: Vec<String>,
@@ -112,25 +126,28 @@ struct Item<'a> {
 }
 
 impl<'a> Reader<'a, '_> {
-    fn warn(&mut self, at: &At<'_>, text: impl Into<String>) {
-        self.warnings.push(Warning::new(self.files.name(at.file), &at.pointer, text));
+    fn warn(&mut self, at: &At<'_>, text: impl Into<String>, help: impl Into<String>) {
+        self.warnings.push(Warning::new(self.files.name(at.file), &at.pointer, text).mend(help));
     }
 
-    fn skip(&mut self, at: &At<'_>, text: impl Into<String>) {
+    fn skip(&mut self, at: &At<'_>, text: impl Into<String>, help: &str) {
         self.skipped.push(self.warnings.len());
-        self.warn(at, text);
+        self.warn(at, text, help);
     }
 
     /// Follows references; where they lead nowhere, warns and gives none.
     fn deref(&mut self, at: At<'a>) -> Option<At<'a>> {
-        let (pointer, file) = (at.pointer.clone(), at.file);
-        self.files
-            .deref(at)
-            .map_err(|reference| {
-                let text = format!("$ref {reference} leads nowhere");
-                self.warnings.push(Warning::new(self.files.name(file), pointer, text));
-            })
-            .ok()
+        let (pointer, file) = (at.pointer.clone(), self.files.name(at.file).to_owned());
+        match self.files.deref(at) {
+            Ok(at) => Some(at),
+            Err(reference) => {
+                if self.told.insert((file.clone(), pointer.clone())) {
+                    let warning = Warning::new(file, pointer, format!("$ref {reference} leads nowhere"));
+                    self.warnings.push(warning.mend(DANGLING));
+                }
+                None
+            }
+        }
     }
 
     /// Adds "(1 of 288)" to each skipped operation's warning.
@@ -144,15 +161,22 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Reads every path; says how many there are.
-    fn paths(&mut self, root: &At<'a>) -> usize {
-        let Some(paths) = root.get("paths") else {
-            self.warn(root, "no paths: every request will be unmatched");
-            return 0;
+    fn paths(&mut self, root: &At<'a>) -> Result<usize, LoadError> {
+        const SHAPE: &str = "paths are written `/orders/{id}: {get: {…}}`";
+        let Some(paths) = root.get("paths").filter(|p| *p.node != Node::Null) else {
+            self.warn(root, "no paths: every request will be unmatched", SHAPE);
+            return Ok(0);
         };
-        let Some(paths) = self.deref(paths) else { return 0 };
+        let Some(paths) = self.deref(paths) else { return Ok(0) };
         if !paths.node.is_map() {
-            self.warn(&paths, format!("paths is {}, not a map", paths.node.kind()));
-            return 0;
+            let file = self.files.name(paths.file).to_owned();
+            let text = format!("paths is {}, not a map", paths.node.kind());
+            let mut found = Warning::new(&file, &paths.pointer, "");
+            super::locate::fill(std::slice::from_mut(&mut found), |name| {
+                self.files.path(name).map(Path::to_path_buf)
+            });
+            let (line, column) = (found.line, found.column);
+            return Err(LoadError::NotOpenApi { file, line, column, text, help: SHAPE });
         }
         let mut count = 0;
         for (template, item) in paths.node.entries() {
@@ -162,11 +186,12 @@ impl<'a> Reader<'a, '_> {
             count += 1;
             let at = paths.child(template, item);
             if !template.starts_with('/') {
-                self.warn(&at, "the path does not begin with a slash; read as if it did");
+                let text = "the path does not begin with a slash; read as if it did";
+                self.warn(&at, text, format!("write `/{template}`"));
             }
             self.path_item(template, at);
         }
-        count
+        Ok(count)
     }
 
     fn path_item(&mut self, template: &'a str, at: At<'a>) {
@@ -177,7 +202,8 @@ impl<'a> Reader<'a, '_> {
         };
         for at in [Some(at), referred].into_iter().flatten() {
             if !at.node.is_map() {
-                self.skip(&at, format!("path item is {}", at.node.kind()));
+                let help = "a path item is a map of methods: `{get: {…}, post: {…}}`";
+                self.skip(&at, format!("path item is {}", at.node.kind()), help);
                 continue;
             }
             let own = servers::bases(at.node.get("servers"));
@@ -193,7 +219,8 @@ impl<'a> Reader<'a, '_> {
                 self.operation(item, key, at.child(key, node));
             } else if METHODS.iter().any(|m| m.eq_ignore_ascii_case(key)) {
                 let at = at.child(key, node);
-                self.warn(&at, "methods are written in lower case; read as one");
+                let help = format!("write `{}`", key.to_ascii_lowercase());
+                self.warn(&at, "methods are written in lower case; read as one", help);
                 self.operation(item, key, at);
             }
         }
@@ -209,10 +236,11 @@ impl<'a> Reader<'a, '_> {
         let place = at.clone();
         let Ok(at) = self.files.deref(at) else {
             let reference = place.node.text_of("$ref").unwrap_or_default();
-            return self.skip(&place, format!("operation's $ref {reference} leads nowhere"));
+            return self.skip(&place, format!("operation's $ref {reference} leads nowhere"), DANGLING);
         };
         if !at.node.is_map() {
-            return self.skip(&place, format!("operation is {}", at.node.kind()));
+            let help = "an operation is a map: `{operationId: createOrder, responses: {…}}`";
+            return self.skip(&place, format!("operation is {}", at.node.kind()), help);
         }
         let parameters = self.merged_parameters(item, &at);
         let own = servers::bases(at.node.get("servers"));
@@ -257,13 +285,14 @@ impl<'a> Reader<'a, '_> {
         let Some(list) = self.deref(list) else { return Vec::new() };
         let mut out = Vec::new();
         if !matches!(list.node, Node::List(_) | Node::Null) {
-            self.warn(&list, format!("parameters is {}, not a list; skipped", list.node.kind()));
+            let text = format!("parameters is {}, not a list; skipped", list.node.kind());
+            self.warn(&list, text, "write `[{name: id, in: path}]`");
         }
         for (i, node) in list.node.items().iter().enumerate() {
             let Some(at) = self.deref(list.child(&i.to_string(), node)) else { continue };
             match at.node.text_of("name") {
                 Some(_) => out.push(at),
-                None => self.warn(&at, "parameter without a name; skipped"),
+                None => self.warn(&at, "parameter without a name; skipped", "give it `name` and `in`"),
             }
         }
         out

@@ -205,7 +205,7 @@ fn other_things_are_named() {
         (b"\xFF\xFEo\0", "UTF-16"),
         (b"openapi: 3.0.0\n---\nopenapi: 3.0.0\n", "several YAML documents"),
         (b"[1]", "the document is a list"),
-        (b"", "the document is null"),
+        (b"", "the file is empty"),
         (b"{\"info\": {\"_postman_id\": 1}}", "Postman"),
         (b"openapi: 3.0.0\npaths:\n  /a: [", "openapi.yaml:3:"),
     ];

@@ -306,6 +306,8 @@ pub(super) struct Fault {
     pub line: Option<u32>,
     pub column: Option<u32>,
     pub text: String,
+    /// How to mend it.
+    pub help: &'static str,
 }
 
 /// Whether a text is meant as JSON: YAML can begin with `{` too, so a failure is tried as YAML.
@@ -314,33 +316,54 @@ fn looks_like_json(text: &str) -> bool {
 }
 
 /// The tree of a text.
+#[cfg(test)]
 pub(super) fn parse(text: &str) -> Result<Node, Fault> {
+    parse_lenient(text).map(|(node, _)| node)
+}
+
+/// The tree of a text; and, of one that was meant as JSON and is only YAML, what a reader of JSON
+/// says.
+pub(super) fn parse_lenient(text: &str) -> Result<(Node, Option<Fault>), Fault> {
     if !looks_like_json(text) {
-        return parse_yaml(text);
+        return parse_yaml(text).map(|node| (node, None));
     }
-    serde_json::from_str(text).or_else(|json| {
-        parse_yaml(text).map_err(|_| Fault {
-            line: u32::try_from(json.line()).ok(),
-            column: u32::try_from(json.column()).ok(),
-            text: without_position(&json.to_string()),
-        })
-    })
+    let error = match serde_json::from_str(text) {
+        Ok(node) => return Ok((node, None)),
+        Err(error) => error,
+    };
+    let fault = Fault {
+        line: u32::try_from(error.line()).ok(),
+        column: u32::try_from(error.column()).ok(),
+        text: format!("this is not JSON: {}", without_position(&error.to_string())),
+        help: "look for a missing or superfluous comma, quote or bracket just before",
+    };
+    match parse_yaml(text) {
+        Ok(node) => Ok((node, Some(fault))),
+        Err(_) => Err(fault),
+    }
 }
 
 fn parse_yaml(text: &str) -> Result<Node, Fault> {
     serde_saphyr::from_str_with_options(text, yaml_options()).map_err(|e| {
         let several = matches!(e.without_snippet(), serde_saphyr::Error::MultipleDocuments { .. });
+        let message = without_position(&e.without_snippet().to_string());
+        let (text, help) = match message.contains("tab") {
+            _ if several => ("several YAML documents in one file".into(), SPLIT),
+            true => (format!("this is not YAML: {message}"), "indent with spaces"),
+            false => {
+                (format!("this is not YAML: {message}"), "look for wrong indentation or a missing quote")
+            }
+        };
         Fault {
             line: e.location().and_then(|l| u32::try_from(l.line()).ok()),
             column: e.location().and_then(|l| u32::try_from(l.column()).ok()),
-            text: if several {
-                "several YAML documents in one file; keep one, without a `---` line in between".into()
-            } else {
-                without_position(&e.without_snippet().to_string())
-            },
+            text,
+            help,
         }
     })
 }
+
+const SPLIT: &str = "keep one in each file, without a `---` line in between, and list the files";
 
 /// Budgets fit for real documents: the defaults are for small configuration files.
 pub(super) fn yaml_options() -> serde_saphyr::Options {
@@ -363,7 +386,7 @@ pub(super) fn yaml_options() -> serde_saphyr::Options {
 }
 
 /// The first line of a parser's message without its own "at line 3 column 4".
-fn without_position(message: &str) -> String {
+pub(super) fn without_position(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     let cut = line.split_once(" at line ").map_or(line, |(text, _)| text);
     cut.trim_end_matches([',', ':', ' ']).to_owned()
@@ -371,15 +394,19 @@ fn without_position(message: &str) -> String {
 
 /// The text of a file's bytes: UTF-8, with or without a byte order mark.
 pub(super) fn decode(bytes: &[u8]) -> Result<&str, Fault> {
-    let fault = |line, text: &str| Fault { line, column: None, text: text.into() };
+    const SAVE: &str = "save the file as UTF-8";
+    let fault = |line, text: &str| Fault { line, column: None, text: text.into(), help: SAVE };
     if matches!(bytes, [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [0, ..] | [_, 0, ..]) {
-        return Err(fault(None, "the file is UTF-16 or UTF-32; save it as UTF-8"));
+        return Err(fault(None, "the file is UTF-16 or UTF-32"));
     }
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|e| {
         let before = bytes.get(..e.valid_up_to()).unwrap_or_default();
         let line = 1 + memchr::memchr_iter(b'\n', before).count();
-        fault(u32::try_from(line).ok(), "a byte that is not UTF-8; save the file as UTF-8")
+        let text = before.rsplit(|b| *b == b'\n').next().unwrap_or_default();
+        let column = 1 + String::from_utf8_lossy(text).chars().count();
+        let (line, column) = (u32::try_from(line).ok(), u32::try_from(column).ok());
+        Fault { column, ..fault(line, "a byte that is not UTF-8") }
     })
 }
 

@@ -38,7 +38,8 @@ impl SpecMatcher {
             let bases = bases_of(operation, base);
             for b in &bases {
                 if let Err(text) = based.add(i as u32, operation, b) {
-                    warnings.push(Warning::of_file(document_of(&ends, i), format!("{operation} {text}")));
+                    let text = format!("{operation} {text}");
+                    warnings.push(Warning::of_operation(document_of(&ends, i), operation, text));
                     break;
                 }
             }
@@ -266,13 +267,19 @@ fn warn_of(pairs: &[Pair], operations: &[Operation], ends: &[(String, usize)], o
         if *count > MAX_WARNINGS {
             continue;
         }
-        let text = match &pair.example {
-            Some(example) => format!("{a} and {b} overlap at {example}"),
-            None => {
-                format!("{a} and {b} are the same path; requests count as the first and are marked ambiguous")
-            }
+        let (text, help) = match &pair.example {
+            Some(example) => (
+                format!("{a} and {b} overlap at {example}"),
+                "such requests are marked ambiguous; declared types of the parameters choose which is named first",
+            ),
+            None => (
+                format!(
+                    "{a} and {b} are the same path; requests count as the first and are marked ambiguous"
+                ),
+                "leave one out, or declare types of their parameters, which choose the one named first",
+            ),
         };
-        out.push(Warning::of_file(document_of(ends, pair.a as usize), text));
+        out.push(Warning::of_operation(document_of(ends, pair.b as usize), b, text).mend(help));
     }
     for (count, (name, _)) in shown.iter().zip(ends) {
         if let Some(more @ 1..) = count.checked_sub(MAX_WARNINGS) {

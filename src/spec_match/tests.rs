@@ -168,7 +168,7 @@ fn one_path_under_two_names_is_shown_as_ambiguous() {
     assert_eq!(got.alternatives.iter().map(|o| id(Some(o))).collect::<Vec<_>>(), [Some("second")]);
     let text = "GET /field/{id} and GET /field/{fieldId} are the same path; \
                 requests count as the first and are marked ambiguous";
-    assert_eq!(warnings(&ops), [format!("api.yaml: {text}")]);
+    assert_eq!(warnings(&ops), [format!("api.yaml /paths/~1field~1{{fieldId}}/get: {text}")]);
     let other = [("PUT", "/field/{id}", "first"), ("DELETE", "/field/{fieldId}", "second")];
     assert!(warnings(&other).is_empty());
 }
@@ -181,7 +181,7 @@ fn crossing_templates_are_ambiguous_only_where_they_cross() {
     assert_eq!((got.kind, got.alternatives.len()), (MatchKind::Ambiguous, 1));
     assert_eq!(find(&m, "GET", "/_inference/x").kind, MatchKind::Matched);
     assert_eq!(find(&m, "GET", "/x/_settings").kind, MatchKind::Matched);
-    let text = "api.yaml: GET /{index}/_settings and GET /_inference/{id} overlap at /_inference/_settings";
+    let text = "api.yaml /paths/~1_inference~1{id}/get: GET /{index}/_settings and GET /_inference/{id} overlap at /_inference/_settings";
     assert_eq!(warnings(&ops), [text]);
 }
 

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`Kafka`] [`Bao`] [`Kinto`] | unmodified services, installed by `scripts/deps.sh` |
 //! | [`Engine`] [`Sidecar`] [`Consumer`] [`Standalone`] | the project's binaries |
+//! | [`binary`] | where one of them lies, to be run in some other way |
 //! | [`Chain`] | all of them in a row: OpenBao, sidecar, Kafka, consumer, ClickHouse |
 //! | [`load`] | many mixed calls to OpenBao by many clients |
 //! | [`Canary`] | a secret, and whether a trace of it is to be found in files or text |
@@ -34,7 +35,7 @@ pub use canary::Canary;
 pub use chain::Chain;
 pub use kafka::Kafka;
 pub use kinto::Kinto;
-pub use own::{Consumer, Engine, Sidecar, Standalone};
+pub use own::{Consumer, Engine, Sidecar, Standalone, binary};
 pub use port::Port;
 pub use process::{Process, descendants, is_alive};
 pub use sql::Sql;

@@ -10,8 +10,8 @@ use std::time::Duration;
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
 
-/// The binary of that name, built beside the test that runs.
-fn binary(name: &str) -> PathBuf {
+/// The project's binary of that name, built beside the test that runs.
+pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     // target/debug/deps/NAME-HASH → target/debug/NAME
     let path = test.parent().unwrap().parent().unwrap().join(name);
