@@ -110,7 +110,7 @@ pub async fn migrate(store: &Store) -> Result<Vec<Migration>, StoreError> {
         // The token keeps two consumers that start together from recording it twice.
         let token = format!("migration-{}", migration.version);
         let applied = Applied { version: migration.version, name: migration.name.to_owned() };
-        store.insert::<Applied>("migrations", &token, [&applied]).await?;
+        store.insert::<Applied>("migrations", &token, &[applied]).await?;
         tracing::info!(version = migration.version, name = migration.name, "applied a migration");
     }
     Ok(pending)

@@ -105,10 +105,11 @@ impl Pipeline {
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<(), SourceError> {
         if migrate {
-            let store = self.store.clone();
-            let made = self.retry.until_done("migrate", || true, async || migrate::migrate(&store).await);
-            if made.await.is_err() {
-                return Ok(());
+            let mut backoff = Backoff::default();
+            while let Ok(None) = self.retry.attempt("migrate", migrate::migrate(&self.store)).await {
+                if self.retry.pause(&mut backoff, true).await.is_err() {
+                    return Ok(());
+                }
             }
         }
         self.metrics.set_started();
@@ -144,14 +145,16 @@ impl Pipeline {
         self.metrics.record_bytes.inc_by(batch.byte_len() as u64);
         if self.epoch != Some(batch.epoch) {
             self.marks.clear();
-            let current = || source.is_current(batch);
-            self.retry.until_done("settle", current, async || self.store.settle().await).await?;
+            let mut backoff = Backoff::default();
+            while self.retry.attempt("settle", self.store.settle()).await?.is_none() {
+                self.retry.pause(&mut backoff, source.is_current(batch)).await?;
+            }
             self.epoch = Some(batch.epoch);
         }
         let contents = read(batch).await;
-        self.learn(&contents, || source.is_current(batch)).await?;
+        self.learn(&contents, source, batch).await?;
         let (rows, dead) = self.pick(contents);
-        self.insert(&rows, &batch.name(), || source.is_current(batch)).await?;
+        self.insert(&rows, source, batch).await?;
         if !dead.is_empty() {
             self.bury(source, batch, &dead).await?;
         }
@@ -161,7 +164,12 @@ impl Pipeline {
     }
 
     /// Asks the tables about what the marks do not know.
-    async fn learn(&mut self, contents: &Contents<'_>, current: impl Fn() -> bool) -> Result<(), Stop> {
+    async fn learn<S: Source>(
+        &mut self,
+        contents: &Contents<'_>,
+        source: &mut S,
+        batch: &Batch,
+    ) -> Result<(), Stop> {
         let parsed = contents.parsed.iter().map(|p| (p.position(), p.millis()));
         let dead = contents.dead.iter().filter_map(|(d, at)| Some((at.as_ref().copied()?, d.item.millis)));
         let mut unknown: Vec<(i64, Uuid)> = parsed
@@ -176,8 +184,13 @@ impl Pipeline {
             let mut producers: Vec<Uuid> = stretch.iter().map(|(_, producer)| *producer).collect();
             producers.sort_unstable();
             producers.dedup();
-            let ask = async || self.store.stored(&producers, span, first.0).await;
-            let answer = self.retry.until_done("load", &current, ask).await?;
+            let mut backoff = Backoff::default();
+            let answer = loop {
+                match self.retry.attempt("load", self.store.stored(&producers, span, first.0)).await? {
+                    Some(answer) => break answer,
+                    None => self.retry.pause(&mut backoff, source.is_current(batch)).await?,
+                }
+            };
             self.marks.load(&answer, self.start.elapsed());
         }
         Ok(())
@@ -235,43 +248,50 @@ impl Pipeline {
         (rows, dead)
     }
 
-    async fn insert(&self, rows: &Rows<'_>, name: &str, current: impl Fn() -> bool) -> Result<(), Stop> {
+    async fn insert<S: Source>(&self, rows: &Rows<'_>, source: &mut S, batch: &Batch) -> Result<(), Stop> {
+        let name = batch.name();
         for (table, months) in [("events", &rows.events), ("open_calls", &rows.open_calls)] {
             for (month, rows) in months {
-                self.insert_month::<EventRow>(table, name, *month, rows, &current).await?;
+                let token = format!("{name}-{month}");
+                let mut backoff = Backoff::default();
+                loop {
+                    let insert = self.store.insert::<EventRow<'static>>(table, &token, rows);
+                    if self.attempt_insert(table, rows.len(), insert).await? {
+                        break;
+                    }
+                    self.retry.pause(&mut backoff, source.is_current(batch)).await?;
+                }
             }
         }
         for (month, rows) in &rows.losses {
-            self.insert_month::<LossRow>("losses", name, *month, rows, &current).await?;
+            let token = format!("{name}-{month}");
+            let mut backoff = Backoff::default();
+            loop {
+                let insert = self.store.insert::<LossRow<'static>>("losses", &token, rows);
+                if self.attempt_insert("losses", rows.len(), insert).await? {
+                    break;
+                }
+                self.retry.pause(&mut backoff, source.is_current(batch)).await?;
+            }
         }
         Ok(())
     }
 
-    async fn insert_month<'a, T>(
+    /// Returns whether it worked.
+    async fn attempt_insert(
         &self,
         table: &'static str,
-        name: &str,
-        month: u32,
-        rows: &'a [T::Value<'a>],
-        current: impl Fn() -> bool,
-    ) -> Result<(), Stop>
-    where
-        T: clickhouse::Row + clickhouse::RowWrite,
-        T::Value<'a>: Sync,
-    {
-        let token = format!("{name}-{month}");
-        let attempt = async || {
-            let start = Instant::now();
-            let result = self.store.insert::<T>(table, &token, rows).await;
-            match &result {
-                Ok(()) => self.metrics.insert_seconds.observe(start.elapsed().as_secs_f64()),
-                Err(_) => self.store.forget_columns().await,
-            }
-            result
-        };
-        self.retry.until_done("insert", current, attempt).await?;
-        self.metrics.stored(table, rows.len() as u64);
-        Ok(())
+        rows: usize,
+        insert: impl Future<Output = Result<(), StoreError>>,
+    ) -> Result<bool, Stop> {
+        let start = Instant::now();
+        if self.retry.attempt("insert", insert).await?.is_none() {
+            self.store.forget_columns().await;
+            return Ok(false);
+        }
+        self.metrics.insert_seconds.observe(start.elapsed().as_secs_f64());
+        self.metrics.stored(table, rows as u64);
+        Ok(true)
     }
 
     /// Puts dead letters away; the batch is not committed before.
@@ -341,7 +361,7 @@ impl Pipeline {
             let Some(LossRow { producer, boot, first, last, .. }) = rows.first() else { continue };
             // A gap is recorded once, so its first one names the list.
             let token = format!("gap-{producer}-{boot}-{first}..{last}-{}-{month}", rows.len());
-            self.store.insert::<LossRow>("losses", &token, rows).await?;
+            self.store.insert::<LossRow<'static>>("losses", &token, rows).await?;
             self.metrics.stored("losses", rows.len() as u64);
             for LossRow { producer, boot, first, last, .. } in rows {
                 let (first, last) = (*first, *last);
@@ -385,7 +405,7 @@ impl Default for Backoff {
     }
 }
 
-/// Tries again until it works, the batch is no longer ours, or time is up.
+/// Trying again: until it works, the batch is no longer ours, or time is up.
 struct Retry {
     metrics: Arc<Metrics>,
     shutdown: watch::Receiver<bool>,
@@ -393,33 +413,28 @@ struct Retry {
 }
 
 impl Retry {
-    async fn until_done<T>(
+    /// None: it failed and may be tried again.
+    async fn attempt<T>(
         &self,
         what: &'static str,
-        current: impl Fn() -> bool,
-        mut attempt: impl AsyncFnMut() -> Result<T, StoreError>,
-    ) -> Result<T, Stop> {
-        let mut backoff = Backoff::default();
-        let work = async {
-            loop {
-                match attempt().await {
-                    Ok(value) => {
-                        self.metrics.store_up.set(1);
-                        return Ok(value);
-                    }
-                    Err(error) => {
-                        tracing::warn!(what, kind = error.kind(), %error, "ClickHouse refuses; trying again");
-                        self.metrics.retry(what);
-                        self.metrics.store_up.set(0);
-                    }
-                }
-                self.pause(&mut backoff, current()).await?;
-            }
-        };
-        tokio::select! {
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<Option<T>, Stop> {
+        let result = tokio::select! {
             biased;
-            done = work => done,
-            () = self.time_is_up() => Err(Stop::Shutdown),
+            result = work => result,
+            () = self.time_is_up() => return Err(Stop::Shutdown),
+        };
+        match result {
+            Ok(value) => {
+                self.metrics.store_up.set(1);
+                Ok(Some(value))
+            }
+            Err(error) => {
+                tracing::warn!(what, kind = error.kind(), %error, "ClickHouse refuses; trying again");
+                self.metrics.retry(what);
+                self.metrics.store_up.set(0);
+                Ok(None)
+            }
         }
     }
 

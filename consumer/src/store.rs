@@ -140,15 +140,9 @@ impl Store {
     }
 
     /// Stores rows of one table partition; again with the same token and rows: nothing happens.
-    pub async fn insert<'a, T>(
-        &self,
-        table: &str,
-        token: &str,
-        rows: impl IntoIterator<Item = &'a T::Value<'a>>,
-    ) -> Result<(), StoreError>
+    pub async fn insert<T>(&self, table: &str, token: &str, rows: &[T::Value<'_>]) -> Result<(), StoreError>
     where
         T: Row + RowWrite,
-        T::Value<'a>: 'a,
     {
         let mut insert = self
             .client

@@ -120,7 +120,7 @@ impl Source for JournalSource {
             .iter()
             .map(|d| DeadRow { reason: d.reason.as_str(), origin: &origin, payload: d.item.bytes })
             .collect();
-        Ok(self.store.insert::<DeadRow>("dead_letters", &origin, &rows).await?)
+        Ok(self.store.insert::<DeadRow<'static>>("dead_letters", &origin, &rows).await?)
     }
 
     /// One process has the journal open, and nobody else reads it.

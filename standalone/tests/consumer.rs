@@ -1,0 +1,449 @@
+//! The consumer against the real engine: tables, exactly once, gaps, dead letters.
+//!
+//! Skipped with a line on stderr where the engine's library is absent.
+
+mod common;
+
+use common::{as_user, options};
+use prometheus_client::registry::Registry;
+use sidelog::config::Secret;
+use sidelog_consumer::dedup::Bounds;
+use sidelog_consumer::metrics::Metrics;
+use sidelog_consumer::migrate::{self, MIGRATIONS, Place};
+use sidelog_consumer::pipeline::{self, Options};
+use sidelog_consumer::source::journal::JournalSource;
+use sidelog_consumer::source::{Batch, Dead, Fetched, Limits, Source, SourceError};
+use sidelog_consumer::store::{Store, StoreOptions};
+use sidelog_event::{Position, RecordKind, stamp};
+use sidelog_standalone::engine::{Engine, EngineError, EngineOptions};
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+const READY: Duration = common::READY;
+const OCTOBER: i64 = 1_790_899_200_000; // 2026-10-02T00:00:00Z
+const DAY: i64 = 86_400_000;
+
+/// None where the library is absent.
+fn engine(data: &Path) -> Option<Engine> {
+    // A fixed port, so that it is the same after a kill.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    match Engine::start_ready(&EngineOptions { http_port: port, ..options(data) }, READY) {
+        Ok(engine) => Some(engine),
+        Err(error @ EngineError::NoLibrary { .. }) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn store(engine: &Engine) -> Store {
+    Store::new(&StoreOptions {
+        url: engine.http_url.clone(),
+        user: engine.writer.user.clone(),
+        password: Some(Secret(engine.writer.password.clone())),
+        place: Place { database: "audit".into(), cluster: None },
+    })
+}
+
+fn sql(engine: &Engine, sql: &str) -> String {
+    let (status, body) = as_user(engine, &engine.writer, sql);
+    assert_eq!(status, 200, "{sql}: {body}");
+    body
+}
+
+fn producer(n: u128) -> Uuid {
+    Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + n)
+}
+
+fn event(at: &Position, millis: i64, stage: &str) -> String {
+    let time = jiff::Timestamp::from_millisecond(millis).unwrap();
+    let id = Uuid::from_u128(u128::from(at.seq) << 64 | at.producer.as_u128() & 0xffff_ffff);
+    format!(
+        r#"{{"event_id":"{id}","stage":"{stage}","time":"{time}","duration_us":1500,"service":"orders",
+        "http":{{"version":"1.1","method":"POST","effective_method":"POST","scheme":"http","host":"orders",
+        "path":"/v1/orders/{seq}","query":"a=\"b\"","status":201,"user_agent":"curl","request_id":"r{seq}"}},
+        "operation":{{"match":"matched","id":"createOrder","route":"/v1/orders/{{id}}","tags":["billing","x"],
+        "path_params":{{"id":"{seq}"}},"op":"create","resource_type":"order","resource_id":"{seq}"}},
+        "actor":{{"id":"alice","tenant":"acme","roles":["admin"],"source":"verified_jwt","verified":true}},
+        "client":{{"ip":"203.0.113.7","ip_source":"peer","peer_ip":"2001:db8::1"}},
+        "outcome":"success","request":{{"content_type":"application/json","bytes":20,"body":"{{\"amount\":{seq}}}",
+        "body_state":"complete"}},"response":{{"bytes":0,"body_state":"none"}},
+        "redactions":{{"count":1,"rules":["key:password"]}},
+        "level":"request","delivery":"written","policy":"default","message":"alice created order {seq}"}}"#,
+        seq = at.seq
+    )
+}
+
+/// Millis of each record: a few months, not in order of seq.
+fn millis(seq: u64) -> i64 {
+    OCTOBER + (seq as i64 % 3) * 31 * DAY + seq as i64
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Event,
+    OpenCall,
+    Loss(u64, u64),
+    Junk(&'static str),
+}
+
+fn push(batch: &mut Batch, at: Position, what: What, offset: i64) {
+    let time = millis(at.seq);
+    batch.push_with(0, offset, time, |out| match what {
+        What::Event => stamp(out, &at, RecordKind::Event, event(&at, time, "completed").as_bytes()),
+        What::OpenCall => stamp(out, &at, RecordKind::Event, event(&at, time, "started").as_bytes()),
+        What::Loss(first, last) => {
+            let time = jiff::Timestamp::from_millisecond(time).unwrap();
+            let loss = format!(r#"{{"first":{first},"last":{last},"reason":"journal_full","time":"{time}"}}"#);
+            stamp(out, &at, RecordKind::Loss, loss.as_bytes());
+        }
+        What::Junk(text) => out.extend_from_slice(text.as_bytes()),
+    });
+}
+
+/// Records `seqs` of one producer's first boot, one in 50 an open call.
+fn batch(producer: Uuid, seqs: impl IntoIterator<Item = u64>) -> Batch {
+    let mut batch = Batch::new("audit.events", 1);
+    for seq in seqs {
+        let what = if seq % 50 == 0 { What::OpenCall } else { What::Event };
+        push(&mut batch, Position { producer, boot: 1, seq }, what, seq as i64);
+    }
+    batch
+}
+
+/// Hands over a list of batches.
+struct List {
+    batches: VecDeque<Batch>,
+    committed: Arc<Mutex<Vec<String>>>,
+    dead: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+}
+
+impl Source for List {
+    async fn fetch(&mut self) -> Result<Fetched, SourceError> {
+        match self.batches.pop_front() {
+            Some(batch) => Ok(Fetched::Batch(batch)),
+            None => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Ok(Fetched::Idle)
+            }
+        }
+    }
+    fn commit(&mut self, batch: &Batch) {
+        self.committed.lock().unwrap().push(batch.name());
+    }
+    async fn dead_letter(&mut self, _: &Batch, dead: &[Dead<'_>]) -> Result<(), SourceError> {
+        let letters = dead.iter().map(|d| (d.reason.as_str().to_owned(), d.item.bytes.to_vec()));
+        self.dead.lock().unwrap().extend(letters);
+        Ok(())
+    }
+    fn is_current(&self, _: &Batch) -> bool {
+        true
+    }
+    async fn close(&mut self) {}
+}
+
+/// A consumer's life: it stores these batches and stops. With `patience`, it goes on for that long
+/// and half a minute, to see gaps.
+struct Life {
+    metrics: String,
+    dead: Vec<(String, Vec<u8>)>,
+}
+
+async fn live(store: &Store, batches: Vec<Batch>, gaps: bool) -> Life {
+    let mut registry = Registry::default();
+    let metrics = Arc::new(Metrics::register(&mut registry));
+    let (count, committed, dead) = (batches.len(), Arc::default(), Arc::default());
+    let source = List { batches: batches.into(), committed: Arc::clone(&committed), dead: Arc::clone(&dead) };
+    let bounds = Bounds { patience: Duration::from_millis(if gaps { 0 } else { 60_000 }), ..Bounds::default() };
+    let options = Options { bounds, ..Options::default() };
+    let (stop, shutdown) = watch::channel(false);
+    let run = tokio::spawn(pipeline::run(source, store.clone(), options, metrics, shutdown));
+    let until = Instant::now() + Duration::from_secs(120);
+    while committed.lock().unwrap().len() < count {
+        assert!(Instant::now() < until, "the batches were not stored");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    if gaps {
+        tokio::time::sleep(Duration::from_millis(6500)).await;
+    }
+    stop.send(true).unwrap();
+    run.await.unwrap().unwrap();
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let dead = std::mem::take(&mut *dead.lock().unwrap());
+    Life { metrics: text, dead }
+}
+
+/// Count, distinct count, least and greatest seq over all tables.
+fn stored(engine: &Engine) -> String {
+    let all = ["events", "open_calls", "losses"].map(|t| format!("SELECT producer, boot, seq FROM audit.{t} WHERE seq > 0"));
+    sql(engine, &format!("SELECT count(), uniqExact(producer, boot, seq), min(seq), max(seq) FROM ({})", all.join(" UNION ALL ")))
+}
+
+#[tokio::test]
+async fn migrations_run_once_though_started_twice_and_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(engine) = engine(dir.path()) else { return };
+    let stores = [store(&engine), store(&engine), store(&engine)];
+    let (a, b, c) = tokio::join!(
+        migrate::migrate(&stores[0]),
+        migrate::migrate(&stores[1]),
+        migrate::migrate(&stores[2])
+    );
+    for result in [a, b, c] {
+        result.unwrap();
+    }
+    assert!(migrate::migrate(&stores[0]).await.unwrap().is_empty(), "nothing is left to do");
+    assert_eq!(
+        sql(&engine, "SELECT count(), uniqExact(version) FROM audit.migrations"),
+        format!("{0}\t{0}", MIGRATIONS.len())
+    );
+    for table in ["events", "open_calls", "losses", "dead_letters"] {
+        let made = format!("SELECT create_table_query FROM system.tables WHERE database='audit' AND name='{table}'");
+        assert!(sql(&engine, &made).contains("non_replicated_deduplication_window = 1000"), "{table}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_becomes_a_row_with_all_it_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(engine) = engine(dir.path()) else { return };
+    live(&store(&engine), vec![batch(producer(1), 1..=1)], false).await;
+    let row = sql(
+        &engine,
+        "SELECT ts, stage, duration_us, service, tenant, actor_id, actor_roles, actor_source, actor_verified, \
+         client_ip, peer_ip, method, path, query, status, operation_match, operation_id, route, tags, \
+         path_params, op, resource_id, outcome, error, request_bytes, request_body, response_body_state, \
+         redaction_count, redaction_rules, level, delivery, flags, message, boot, seq, kafka_topic, \
+         kafka_partition, kafka_offset, ingested_at > '2020-01-01' FROM audit.events",
+    );
+    let expected = [
+        "2026-11-02 00:00:00.001", "completed", "1500", "orders", "acme", "alice", "['admin']",
+        "verified_jwt", "true", "::ffff:203.0.113.7", "2001:db8::1", "POST", "/v1/orders/1", "a=\"b\"", "201",
+        "matched", "createOrder", "/v1/orders/{id}", "['billing','x']", "{'id':'1'}", "create", "1", "success",
+        "", "20", "{\"amount\":1}", "none", "1", "['key:password']", "request", "written", "[]",
+        "alice created order 1", "1", "1", "audit.events", "0", "1", "1",
+    ];
+    assert_eq!(row.split('\t').collect::<Vec<_>>(), expected);
+    assert_eq!(sql(&engine, "SELECT count() FROM audit.events WHERE hasToken(lower(message), 'order')"), "1");
+}
+
+#[tokio::test]
+async fn what_is_read_again_is_not_stored_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(engine) = engine(dir.path()) else { return };
+    let store = store(&engine);
+    // Months and tables mixed; a replay within a life (the shipper rewinds).
+    let life = live(&store, vec![batch(producer(1), 1..=700), batch(producer(1), 300..=1000)], false).await;
+    assert_eq!(stored(&engine), "1000\t1000\t1\t1000");
+    assert!(life.metrics.contains("sidelog_consumer_duplicates_total 401\n"), "{}", life.metrics);
+    assert_eq!(sql(&engine, "SELECT count(), uniqExact(toYYYYMM(ts)) FROM audit.events"), "980\t3");
+    assert_eq!(sql(&engine, "SELECT count() FROM audit.open_calls"), "20");
+    // A new life knows nothing but the tables; batches are cut elsewhere; another producer joins in.
+    let again = vec![batch(producer(1), 200..=450), batch(producer(2), 1..=10), batch(producer(1), 451..=1200)];
+    let life = live(&store, again, false).await;
+    assert!(life.metrics.contains("sidelog_consumer_duplicates_total 801\n"), "{}", life.metrics);
+    assert_eq!(stored(&engine), "1210\t1210\t1\t1200");
+}
+
+#[tokio::test]
+async fn an_insert_cut_between_months_and_tables_is_completed() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(engine) = engine(dir.path()) else { return };
+    let store = store(&engine);
+    live(&store, vec![batch(producer(1), 1..=600)], false).await;
+    // What a consumer leaves that dies after the first month: the others are missing.
+    sql(&engine, "ALTER TABLE audit.events DROP PARTITION 202611");
+    sql(&engine, "TRUNCATE TABLE audit.open_calls");
+    live(&store, vec![batch(producer(1), 1..=400), batch(producer(1), 401..=600)], false).await;
+    assert_eq!(stored(&engine), "600\t600\t1\t600");
+}
+
+#[tokio::test]
+async fn a_gap_is_recorded_once_and_losses_explain_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(engine) = engine(dir.path()) else { return };
+    let store = store(&engine);
+    let mut first = batch(producer(1), (1..=100).filter(|n| !(40..=49).contains(n)));
+    // 101..=109 were lost, and 110 says so; 111 is missing, and comes late.
+    push(&mut first, Position { producer: producer(1), boot: 1, seq: 110 }, What::Loss(101, 109), 110);
+    let late = batch(producer(1), [112]);
+    let filled = batch(producer(1), [111]);
+    // A producer that begins in the middle; a boot that begins at its beginning.
+    let second = batch(producer(2), 21..=30);
+    let life = live(&store, vec![first, late, second, filled], true).await;
+    let gaps = "SELECT first, last, seq FROM audit.losses WHERE reason = 'gap' ORDER BY first";
+    assert_eq!(sql(&engine, gaps), "1\t20\t0\n40\t49\t0");
+    assert!(life.metrics.contains("sidelog_consumer_gap_records_total 30\n"), "{}", life.metrics);
+    assert!(life.metrics.contains(r#"lost_records_total{reason="journal_full"} 9"#), "{}", life.metrics);
+    // Another life reads it all again: nothing is new, no gap is told twice. One that was told and
+    // then came is stored.
+    let mut again = batch(producer(1), (30..=100).filter(|n| !(41..=49).contains(n)));
+    push(&mut again, Position { producer: producer(1), boot: 1, seq: 110 }, What::Loss(101, 109), 110);
+    let life = live(&store, vec![again, batch(producer(2), 25..=31)], true).await;
+    assert_eq!(sql(&engine, gaps), "1\t20\t0\n40\t49\t0");
+    assert!(life.metrics.contains("sidelog_consumer_late_records_total 1\n"), "{}", life.metrics);
+    assert_eq!(sql(&engine, "SELECT count() FROM audit.losses WHERE reason = 'journal_full'"), "1");
+    assert_eq!(sql(&engine, "SELECT count() FROM audit.events WHERE seq = 40"), "1");
+}
+
+#[tokio::test]
+async fn a_forgotten_or_quiet_producer_is_no_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(engine) = engine(dir.path()) else { return };
+    let store = store(&engine);
+    live(&store, vec![batch(producer(1), [1, 2, 3])], false).await;
+    // Record 4 comes in another month than all that is stored, to a consumer that knows nothing.
+    let mut next = Batch::new("audit.events", 1);
+    let at = Position { producer: producer(1), boot: 1, seq: 4 };
+    let time = OCTOBER + 150 * DAY;
+    next.push_with(0, 4, time, |out| stamp(out, &at, RecordKind::Event, event(&at, time, "completed").as_bytes()));
+    let life = live(&store, vec![next], true).await;
+    assert!(life.metrics.contains("sidelog_consumer_gaps_total 0\n"), "{}", life.metrics);
+    assert_eq!(stored(&engine), "4\t4\t1\t4");
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_blocks_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(engine) = engine(dir.path()) else { return };
+    let store = store(&engine);
+    let mut mixed = batch(producer(1), 1..=5);
+    push(&mut mixed, Position { producer: producer(1), boot: 1, seq: 6 }, What::Junk("{\"hello\""), 6);
+    let other = r#"{"v":2,"producer":"01900000-0000-7000-8000-000000000001","boot":1,"seq":7,"new":{}}"#;
+    push(&mut mixed, Position { producer: producer(1), boot: 1, seq: 7 }, What::Junk(other), 7);
+    push(&mut mixed, Position { producer: producer(1), boot: 1, seq: 8 }, What::Event, 8);
+    let life = live(&store, vec![mixed], false).await;
+    assert_eq!(
+        life.dead,
+        [("not_json".to_owned(), b"{\"hello\"".to_vec()), ("version".into(), other.as_bytes().to_vec())]
+    );
+    assert_eq!(stored(&engine), "6\t6\t1\t8");
+    // Where the place is known, the loss is named.
+    assert_eq!(
+        sql(&engine, "SELECT first, last, reason, seq FROM audit.losses"),
+        "7\t7\tdead_letter\t0"
+    );
+}
+
+/// Rows of a whole life, in batches of uneven size.
+fn life_of(producer: Uuid, from: u64, to: u64, size: u64) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    let mut next = from;
+    while next <= to {
+        let last = (next + size + next % 97).min(to);
+        batches.push(batch(producer, next..=last));
+        next = last + 1;
+    }
+    batches
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killing_the_engine_in_the_middle_of_inserts_loses_and_doubles_nothing() {
+    const LAST: u64 = 40_000;
+    let dir = tempfile::tempdir().unwrap();
+    let Some(engine) = engine(dir.path()) else { return };
+    let port = engine.http_url.rsplit(':').next().unwrap().parse().unwrap();
+    let (store, data) = (store(&engine), dir.path().to_owned());
+    let killer = tokio::task::spawn_blocking(move || {
+        let mut engine = engine;
+        for round in 0..6 {
+            std::thread::sleep(Duration::from_millis(350 + round * 130));
+            // SAFETY: the child of this test.
+            unsafe { libc::kill(engine.pid() as i32, libc::SIGKILL) };
+            while engine.exited().is_none() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            engine = Engine::start_ready(&EngineOptions { http_port: port, ..options(&data) }, READY).unwrap();
+        }
+        engine
+    });
+    let first = live(&store, life_of(producer(1), 1, LAST, 700), false).await;
+    let engine = killer.await.unwrap();
+    assert!(first.metrics.contains(r#"retries_total{reason="insert"}"#), "no insert met a kill");
+    assert_eq!(stored(&engine), format!("{LAST}\t{LAST}\t1\t{LAST}"));
+    // Then a consumer that must read a good part again.
+    live(&store, life_of(producer(1), LAST / 2, LAST + 500, 900), false).await;
+    let all = LAST + 500;
+    assert_eq!(stored(&engine), format!("{all}\t{all}\t1\t{all}"));
+}
+
+/// A record of the journal.
+struct Stored(Uuid, Vec<u8>);
+
+impl sidelog_journal::Storable for Stored {
+    fn id(&self) -> Uuid {
+        self.0
+    }
+    fn bytes(&self) -> &[u8] {
+        &self.1
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_is_read_to_its_end_and_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(engine) = engine(dir.path()) else { return };
+    let store = store(&engine);
+    let opened = sidelog_journal::Journal::open(sidelog_journal::Options::new(dir.path().join("journal"))).unwrap();
+    let journal = opened.journal;
+    let append = |n: u64, text: Option<&str>| {
+        let at = Position { producer: journal.producer(), boot: journal.boot(), seq: n };
+        let json = text.map_or_else(|| event(&at, millis(n), "completed"), str::to_owned);
+        journal.append(&Stored(Uuid::from_u128(u128::from(n)), json.into_bytes())).unwrap();
+    };
+    (1..=300).for_each(|n| append(n, None));
+    append(301, Some("{\"not\":\"an event\"}"));
+    (302..=310).for_each(|n| append(n, None));
+    let mut registry = Registry::default();
+    let metrics = Arc::new(Metrics::register(&mut registry));
+    let limits = Limits { rows: 128, age: Duration::from_millis(50), ..Limits::default() };
+    let source = JournalSource::new(Arc::clone(&journal), store.clone(), limits);
+    let (stop, shutdown) = watch::channel(false);
+    let run = tokio::spawn(pipeline::run(source, store, Options::default(), metrics, shutdown));
+    let until = Instant::now() + Duration::from_secs(60);
+    while journal.stats().pending > 0 {
+        assert!(Instant::now() < until, "the journal was not read");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stop.send(true).unwrap();
+    run.await.unwrap().unwrap();
+    assert_eq!(stored(&engine), "309\t309\t1\t310");
+    assert_eq!(sql(&engine, "SELECT reason, position(payload, 'not') > 0 FROM audit.dead_letters"), "not_an_envelope\t1");
+    assert_eq!(sql(&engine, "SELECT first, reason FROM audit.losses"), "301\tdead_letter");
+}
+
+/// `cargo test --release -p sidelog-standalone --test consumer -- --ignored --nocapture speed`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn speed() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(engine) = engine(dir.path()) else { return };
+    let store = store(&engine);
+    live(&store, vec![batch(producer(9), 1..=100)], false).await;
+    for size in [1_000u64, 10_000, 50_000] {
+        let id = producer(u128::from(size));
+        let total = size * 6;
+        let batches: Vec<_> = (0..6).map(|n| {
+            let mut batch = Batch::new("audit.events", 1);
+            for seq in n * size + 1..=(n + 1) * size {
+                let at = Position { producer: id, boot: 1, seq };
+                let time = OCTOBER + seq as i64;
+                batch.push_with(0, seq as i64, time, |out| {
+                    stamp(out, &at, RecordKind::Event, event(&at, time, "completed").as_bytes());
+                });
+            }
+            batch
+        }).collect();
+        let bytes: usize = batches.iter().map(Batch::byte_len).sum();
+        let start = Instant::now();
+        live(&store, batches, false).await;
+        let took = start.elapsed().as_secs_f64();
+        println!("batches of {size}: {:.0} rows/s ({:.0} B each)", total as f64 / took, bytes as f64 / total as f64);
+    }
+}
