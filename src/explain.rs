@@ -44,11 +44,11 @@ struct Answer<'a> {
     delivery: &'static str,
 }
 
-/// `Name: value` pairs.
-pub fn parse_headers(lines: &[String]) -> Result<Vec<(String, String)>, ()> {
+/// `Name: value` pairs; `None` when one is not written so.
+pub fn parse_headers(lines: &[String]) -> Option<Vec<(String, String)>> {
     lines
         .iter()
-        .map(|line| line.split_once(':').map(|(n, v)| (n.trim().to_owned(), v.trim().to_owned())).ok_or(()))
+        .map(|line| line.split_once(':').map(|(n, v)| (n.trim().to_owned(), v.trim().to_owned())))
         .collect()
 }
 

@@ -9,7 +9,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-
 #[derive(Parser)]
 #[command(name = "sidelog", version, about = "Records who did what, in front of an unmodified service")]
 struct Cli {
@@ -195,7 +194,7 @@ fn run_explain(args: ExplainArgs) -> ExitCode {
     };
     let done = match (args.stdin, args.method, args.target) {
         (false, Some(method), Some(target)) => {
-            let Ok(headers) = explain::parse_headers(&args.headers) else {
+            let Some(headers) = explain::parse_headers(&args.headers) else {
                 eprintln!("error: a header is written `Name: value`");
                 return ExitCode::from(USAGE);
             };

@@ -128,7 +128,7 @@ struct Follow<'t, 'f> {
 impl<'t> Follow<'t, '_> {
     fn below(&mut self, token: &str) -> Option<Follow<'t, '_>> {
         let wanted = below(&self.wanted, token);
-        (!wanted.is_empty()).then(|| Follow { wanted, found: &mut *self.found, later: &mut *self.later })
+        (!wanted.is_empty()).then_some(Follow { wanted, found: &mut *self.found, later: &mut *self.later })
     }
 }
 
