@@ -5,8 +5,8 @@ cd "$(dirname "$0")/.."
 
 # FILE and the command of `sidelog` that prints it.
 FILES=(
-    "docs/reference/config.schema.json schema config"
-    "docs/reference/event.schema.json schema event"
+    "docs/config.schema.json schema config"
+    "docs/event.schema.json schema event"
 )
 
 cargo build --quiet -p sidelog --bin sidelog
