@@ -18,9 +18,42 @@ pub struct Explainer {
     peer: IpAddr,
 }
 
-/// One line of input.
+/// How the lines of one run were answered.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub matched: u64,
+    pub ambiguous: u64,
+    pub method_not_in_spec: u64,
+    pub unmatched: u64,
+    pub unreadable: u64,
+}
+
+impl Tally {
+    fn count(&mut self, kind: MatchKind) {
+        *match kind {
+            MatchKind::Matched => &mut self.matched,
+            MatchKind::Ambiguous => &mut self.ambiguous,
+            MatchKind::MethodNotInSpec => &mut self.method_not_in_spec,
+            MatchKind::Unmatched => &mut self.unmatched,
+        } += 1;
+    }
+
+    /// One line for stderr: counts, the share that matched, and lines a second.
+    pub fn summary(&self, took: std::time::Duration) -> String {
+        let Tally { matched, ambiguous, method_not_in_spec, unmatched, unreadable } = self;
+        let lines = matched + ambiguous + method_not_in_spec + unmatched + unreadable;
+        let share = 100.0 * (matched + ambiguous) as f64 / lines.max(1) as f64;
+        let rate = lines as f64 / took.as_secs_f64().max(1e-6);
+        format!(
+            "{lines} lines: {matched} matched, {ambiguous} ambiguous, {method_not_in_spec} method_not_in_spec, \
+             {unmatched} unmatched, {unreadable} unreadable; {share:.2} % with an operation; {rate:.0} lines/s"
+        )
+    }
+}
+
+/// One line of input. Other members are passed over, so that a log or a list of test cases can be
+/// asked about as it is.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Question {
     method: String,
     target: String,
@@ -59,10 +92,9 @@ impl Explainer {
         Ok((Explainer { rules, peer }, problems))
     }
 
-    /// Answers every line; a line that cannot be read gets `{"error": …}` with its number. Says how
-    /// many those were.
-    pub fn bulk(&self, input: impl BufRead, mut output: impl Write) -> io::Result<u64> {
-        let mut bad = 0;
+    /// Answers every line; a line that cannot be read gets `{"error": …}` with its number.
+    pub fn bulk(&self, input: impl BufRead, mut output: impl Write) -> io::Result<Tally> {
+        let mut tally = Tally::default();
         for (number, line) in input.split(b'\n').enumerate() {
             let line = line?;
             if line.trim_ascii().is_empty() {
@@ -74,10 +106,11 @@ impl Explainer {
                     let (raw, index) = HeadIndex::synthesize(&question.method, &question.target, &headers);
                     let head = Head { raw: &raw, index: &index };
                     let judged = self.judge(&head);
+                    tally.count(judged.found.kind);
                     serde_json::to_writer(&mut output, &answer(&head, &judged))?;
                 }
                 Err(error) => {
-                    bad += 1;
+                    tally.unreadable += 1;
                     let text = format!("line {}: {}", number + 1, reason(&error));
                     serde_json::to_writer(&mut output, &serde_json::json!({ "error": text }))?;
                 }
@@ -85,7 +118,7 @@ impl Explainer {
             output.write_all(b"\n")?;
         }
         output.flush()?;
-        Ok(bad)
+        Ok(tally)
     }
 
     fn judge<'s, 't>(&'s self, head: &Head<'t>) -> Judged<'s, 't> {

@@ -192,6 +192,7 @@ fn run_explain(args: ExplainArgs) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
+    let begun = std::time::Instant::now();
     let done = match (args.stdin, args.method, args.target) {
         (false, Some(method), Some(target)) => {
             let Some(headers) = explain::parse_headers(&args.headers) else {
@@ -200,7 +201,10 @@ fn run_explain(args: ExplainArgs) -> ExitCode {
             };
             explainer.one(&method, &target, &headers, &mut io::stdout().lock()).map(|()| 0)
         }
-        _ => explainer.bulk(io::stdin().lock(), io::BufWriter::new(io::stdout().lock())),
+        _ => explainer.bulk(io::stdin().lock(), io::BufWriter::new(io::stdout().lock())).map(|tally| {
+            eprintln!("{}", tally.summary(begun.elapsed()));
+            tally.unreadable
+        }),
     };
     match done {
         Ok(0) => ExitCode::SUCCESS,
