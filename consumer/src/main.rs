@@ -105,9 +105,9 @@ fn main() -> ExitCode {
         Err(error) => return fail(UNAVAILABLE, &format!("no threads: {error}")),
     };
     match (cli.command, cli.run) {
-        (Some(Command::Migrate { file, plan }), _) => with_config(&file, |config| {
-            runtime.block_on(run_migrate(&config, plan))
-        }),
+        (Some(Command::Migrate { file, plan }), _) => {
+            with_config(&file, |config| runtime.block_on(run_migrate(&config, plan)))
+        }
         (None, Some(args)) => with_config(&args.file, |config| runtime.block_on(run(&config, &args))),
         // clap has asked for --config already.
         (None, None) => ExitCode::from(2),
@@ -164,7 +164,9 @@ async fn run(config: &Config, args: &RunArgs) -> ExitCode {
     let metrics = Arc::new(Metrics::register(&mut registry));
     let listener = match TcpListener::bind(args.metrics_listen).await {
         Ok(listener) => listener,
-        Err(error) => return fail(UNAVAILABLE, &format!("cannot listen on {}: {error}", args.metrics_listen)),
+        Err(error) => {
+            return fail(UNAVAILABLE, &format!("cannot listen on {}: {error}", args.metrics_listen));
+        }
     };
     let address = listener.local_addr().unwrap_or(args.metrics_listen);
     let source = match KafkaSource::open(&KafkaOptions::new(kafka, args.limits()), Arc::clone(&metrics)) {

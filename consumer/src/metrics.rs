@@ -109,7 +109,11 @@ impl Metrics {
             "Batches given up because their partitions went to another consumer",
             self.abandoned_batches.clone(),
         );
-        r.register("assignments", "Times that partitions were assigned or taken away", self.assignments.clone());
+        r.register(
+            "assignments",
+            "Times that partitions were assigned or taken away",
+            self.assignments.clone(),
+        );
         r.register("commit_errors", "Commits that Kafka refused", self.commit_errors.clone());
         r.register("producers", "Producers remembered", self.producers.clone());
         r.register(

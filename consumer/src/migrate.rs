@@ -26,12 +26,8 @@ macro_rules! migrations {
 }
 
 /// All of them, oldest first.
-pub const MIGRATIONS: &[Migration] = migrations![
-    (1, "0001_events"),
-    (2, "0002_open_calls"),
-    (3, "0003_losses"),
-    (4, "0004_dead_letters"),
-];
+pub const MIGRATIONS: &[Migration] =
+    migrations![(1, "0001_events"), (2, "0002_open_calls"), (3, "0003_losses"), (4, "0004_dead_letters"),];
 
 const BOOTSTRAP: &str = "
 CREATE DATABASE IF NOT EXISTS {database}{on_cluster};

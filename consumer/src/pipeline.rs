@@ -6,11 +6,11 @@
 
 use crate::dedup::{Bounds, Marks, Range, Verdict};
 use crate::metrics::Metrics;
+use crate::migrate;
 use crate::ranges::RangeSet;
 use crate::source::{Batch, Dead, Fetched, Source, SourceError};
 use crate::store::{Store, StoreError};
 use crate::transform::{self, EventRow, LossRow, Parsed};
-use crate::migrate;
 use sidelog_event::Position;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -230,7 +230,15 @@ impl Pipeline {
             let range = Range { producer, boot, first: seq, last: seq };
             if self.marks.note_dead(&range) {
                 let ts = letter.item.millis;
-                let row = LossRow { ts, producer, boot, first: seq, last: seq, reason: "dead_letter".into(), seq: 0 };
+                let row = LossRow {
+                    ts,
+                    producer,
+                    boot,
+                    first: seq,
+                    last: seq,
+                    reason: "dead_letter".into(),
+                    seq: 0,
+                };
                 rows.losses.entry(month(ts)).or_default().push(row);
             }
         }
@@ -302,7 +310,9 @@ impl Pipeline {
         loop {
             match source.dead_letter(batch, dead).await {
                 Ok(()) => return Ok(()),
-                Err(error) => tracing::warn!(%error, count = dead.len(), "cannot put dead letters away; trying again"),
+                Err(error) => {
+                    tracing::warn!(%error, count = dead.len(), "cannot put dead letters away; trying again")
+                }
             }
             self.metrics.retry("dead_letter");
             self.retry.pause(&mut backoff, source.is_current(batch)).await?;
@@ -382,7 +392,8 @@ async fn read(batch: &Batch) -> Contents<'_> {
 
 /// The table partition of a time: `toYYYYMM`.
 fn month(millis: i64) -> u32 {
-    let date = jiff::Timestamp::from_millisecond(millis).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC);
+    let date =
+        jiff::Timestamp::from_millisecond(millis).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC);
     date.year().unsigned_abs() as u32 * 100 + date.month().unsigned_abs() as u32
 }
 

@@ -192,7 +192,8 @@ mod tests {
         batch.push(b"one", 0, 7, 100);
         batch.push(b"", 2, 1, 101);
         batch.push(b"three", 0, 9, 102);
-        let items: Vec<_> = batch.items().map(|i| (i.bytes, i.origin.partition, i.origin.offset, i.millis)).collect();
+        let items: Vec<_> =
+            batch.items().map(|i| (i.bytes, i.origin.partition, i.origin.offset, i.millis)).collect();
         assert_eq!(items, [(&b"one"[..], 0, 7, 100), (b"", 2, 1, 101), (b"three", 0, 9, 102)]);
         assert_eq!(batch.name(), "audit.events-0:7..9-2:1..1");
         assert_eq!(batch.byte_len(), 8);

@@ -167,11 +167,16 @@ impl Store {
     /// Waits until the inserts that run now are over. A consumer that was killed may have left one,
     /// and its rows must be seen before anyone asks what is stored.
     pub async fn settle(&self) -> Result<(), StoreError> {
-        let running = "SELECT query_id FROM system.processes WHERE user = currentUser() AND query_kind = 'Insert'";
+        let running =
+            "SELECT query_id FROM system.processes WHERE user = currentUser() AND query_kind = 'Insert'";
         let mut wait: Vec<String> = match self.rows(running).await {
             Ok(ids) => ids,
-            Err(StoreError::ClickHouse(clickhouse::error::Error::BadResponse(text))) if text.contains("497") => {
-                tracing::warn!("the user may not read system.processes: grant it, so that a killed consumer's last insert is waited for");
+            Err(StoreError::ClickHouse(clickhouse::error::Error::BadResponse(text)))
+                if text.contains("497") =>
+            {
+                tracing::warn!(
+                    "the user may not read system.processes: grant it, so that a killed consumer's last insert is waited for"
+                );
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -185,14 +190,20 @@ impl Store {
         if self.place.cluster.is_some() {
             // The replica asked must know what the others took.
             for table in ["events", "open_calls", "losses"] {
-                self.execute(&format!("SYSTEM SYNC REPLICA `{}`.{table} LIGHTWEIGHT", self.place.database)).await?;
+                self.execute(&format!("SYSTEM SYNC REPLICA `{}`.{table} LIGHTWEIGHT", self.place.database))
+                    .await?;
             }
         }
         Ok(())
     }
 
     /// What the tables hold of these producers with times in `span`.
-    pub async fn stored(&self, producers: &[Uuid], span: (i64, i64), about: i64) -> Result<Answer, StoreError> {
+    pub async fn stored(
+        &self,
+        producers: &[Uuid],
+        span: (i64, i64),
+        about: i64,
+    ) -> Result<Answer, StoreError> {
         let mut answer = Answer { span, about, producers: producers.to_vec(), ..Answer::default() };
         for some in producers.chunks(TERMS) {
             let list: Vec<String> = some.iter().map(|id| format!("'{id}'")).collect();

@@ -2,6 +2,8 @@
 //!
 //! Skipped with a line on stderr where the engine's library is absent.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers are tests too")]
+
 mod common;
 
 use common::{as_user, options};
@@ -99,7 +101,8 @@ fn push(batch: &mut Batch, at: Position, what: What, offset: i64) {
         What::OpenCall => stamp(out, &at, RecordKind::Event, event(&at, time, "started").as_bytes()),
         What::Loss(first, last) => {
             let time = jiff::Timestamp::from_millisecond(time).unwrap();
-            let loss = format!(r#"{{"first":{first},"last":{last},"reason":"journal_full","time":"{time}"}}"#);
+            let loss =
+                format!(r#"{{"first":{first},"last":{last},"reason":"journal_full","time":"{time}"}}"#);
             stamp(out, &at, RecordKind::Loss, loss.as_bytes());
         }
         What::Junk(text) => out.extend_from_slice(text.as_bytes()),
@@ -116,11 +119,14 @@ fn batch(producer: Uuid, seqs: impl IntoIterator<Item = u64>) -> Batch {
     batch
 }
 
+/// Reasons and payloads.
+type Letters = Vec<(String, Vec<u8>)>;
+
 /// Hands over a list of batches.
 struct List {
     batches: VecDeque<Batch>,
     committed: Arc<Mutex<Vec<String>>>,
-    dead: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    dead: Arc<Mutex<Letters>>,
 }
 
 impl Source for List {
@@ -147,19 +153,21 @@ impl Source for List {
     async fn close(&mut self) {}
 }
 
-/// A consumer's life: it stores these batches and stops. With `patience`, it goes on for that long
-/// and half a minute, to see gaps.
+/// What is left of a consumer's life.
 struct Life {
     metrics: String,
-    dead: Vec<(String, Vec<u8>)>,
+    dead: Letters,
 }
 
+/// It stores these batches and stops. With `gaps`, it has no patience with missing records, and goes
+/// on until it has looked for them.
 async fn live(store: &Store, batches: Vec<Batch>, gaps: bool) -> Life {
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
     let (count, committed, dead) = (batches.len(), Arc::default(), Arc::default());
     let source = List { batches: batches.into(), committed: Arc::clone(&committed), dead: Arc::clone(&dead) };
-    let bounds = Bounds { patience: Duration::from_millis(if gaps { 0 } else { 60_000 }), ..Bounds::default() };
+    let bounds =
+        Bounds { patience: Duration::from_millis(if gaps { 0 } else { 60_000 }), ..Bounds::default() };
     let options = Options { bounds, ..Options::default() };
     let (stop, shutdown) = watch::channel(false);
     let run = tokio::spawn(pipeline::run(source, store.clone(), options, metrics, shutdown));
@@ -181,8 +189,15 @@ async fn live(store: &Store, batches: Vec<Batch>, gaps: bool) -> Life {
 
 /// Count, distinct count, least and greatest seq over all tables.
 fn stored(engine: &Engine) -> String {
-    let all = ["events", "open_calls", "losses"].map(|t| format!("SELECT producer, boot, seq FROM audit.{t} WHERE seq > 0"));
-    sql(engine, &format!("SELECT count(), uniqExact(producer, boot, seq), min(seq), max(seq) FROM ({})", all.join(" UNION ALL ")))
+    let all = ["events", "open_calls", "losses"]
+        .map(|t| format!("SELECT producer, boot, seq FROM audit.{t} WHERE seq > 0"));
+    sql(
+        engine,
+        &format!(
+            "SELECT count(), uniqExact(producer, boot, seq), min(seq), max(seq) FROM ({})",
+            all.join(" UNION ALL ")
+        ),
+    )
 }
 
 #[tokio::test]
@@ -204,7 +219,8 @@ async fn migrations_run_once_though_started_twice_and_together() {
         format!("{0}\t{0}", MIGRATIONS.len())
     );
     for table in ["events", "open_calls", "losses", "dead_letters"] {
-        let made = format!("SELECT create_table_query FROM system.tables WHERE database='audit' AND name='{table}'");
+        let made =
+            format!("SELECT create_table_query FROM system.tables WHERE database='audit' AND name='{table}'");
         assert!(sql(&engine, &made).contains("non_replicated_deduplication_window = 1000"), "{table}");
     }
 }
@@ -223,11 +239,45 @@ async fn an_event_becomes_a_row_with_all_it_says() {
          kafka_partition, kafka_offset, ingested_at > '2020-01-01' FROM audit.events",
     );
     let expected = [
-        "2026-11-02 00:00:00.001", "completed", "1500", "orders", "acme", "alice", "['admin']",
-        "verified_jwt", "true", "::ffff:203.0.113.7", "2001:db8::1", "POST", "/v1/orders/1", "a=\"b\"", "201",
-        "matched", "createOrder", "/v1/orders/{id}", "['billing','x']", "{'id':'1'}", "create", "1", "success",
-        "", "20", "{\"amount\":1}", "none", "1", "['key:password']", "request", "written", "[]",
-        "alice created order 1", "1", "1", "audit.events", "0", "1", "1",
+        "2026-11-02 00:00:00.001",
+        "completed",
+        "1500",
+        "orders",
+        "acme",
+        "alice",
+        "['admin']",
+        "verified_jwt",
+        "true",
+        "::ffff:203.0.113.7",
+        "2001:db8::1",
+        "POST",
+        "/v1/orders/1",
+        "a=\"b\"",
+        "201",
+        "matched",
+        "createOrder",
+        "/v1/orders/{id}",
+        "['billing','x']",
+        "{'id':'1'}",
+        "create",
+        "1",
+        "success",
+        "",
+        "20",
+        "{\"amount\":1}",
+        "none",
+        "1",
+        "['key:password']",
+        "request",
+        "written",
+        "[]",
+        "alice created order 1",
+        "1",
+        "1",
+        "audit.events",
+        "0",
+        "1",
+        "1",
     ];
     assert_eq!(row.split('\t').collect::<Vec<_>>(), expected);
     assert_eq!(sql(&engine, "SELECT count() FROM audit.events WHERE hasToken(lower(message), 'order')"), "1");
@@ -245,7 +295,8 @@ async fn what_is_read_again_is_not_stored_again() {
     assert_eq!(sql(&engine, "SELECT count(), uniqExact(toYYYYMM(ts)) FROM audit.events"), "980\t3");
     assert_eq!(sql(&engine, "SELECT count() FROM audit.open_calls"), "20");
     // A new life knows nothing but the tables; batches are cut elsewhere; another producer joins in.
-    let again = vec![batch(producer(1), 200..=450), batch(producer(2), 1..=10), batch(producer(1), 451..=1200)];
+    let again =
+        vec![batch(producer(1), 200..=450), batch(producer(2), 1..=10), batch(producer(1), 451..=1200)];
     let life = live(&store, again, false).await;
     assert!(life.metrics.contains("sidelog_consumer_duplicates_total 801\n"), "{}", life.metrics);
     assert_eq!(stored(&engine), "1210\t1210\t1\t1200");
@@ -302,7 +353,9 @@ async fn a_forgotten_or_quiet_producer_is_no_gap() {
     let mut next = Batch::new("audit.events", 1);
     let at = Position { producer: producer(1), boot: 1, seq: 4 };
     let time = OCTOBER + 150 * DAY;
-    next.push_with(0, 4, time, |out| stamp(out, &at, RecordKind::Event, event(&at, time, "completed").as_bytes()));
+    next.push_with(0, 4, time, |out| {
+        stamp(out, &at, RecordKind::Event, event(&at, time, "completed").as_bytes())
+    });
     let life = live(&store, vec![next], true).await;
     assert!(life.metrics.contains("sidelog_consumer_gaps_total 0\n"), "{}", life.metrics);
     assert_eq!(stored(&engine), "4\t4\t1\t4");
@@ -325,10 +378,7 @@ async fn a_record_that_cannot_be_read_blocks_nothing() {
     );
     assert_eq!(stored(&engine), "6\t6\t1\t8");
     // Where the place is known, the loss is named.
-    assert_eq!(
-        sql(&engine, "SELECT first, last, reason, seq FROM audit.losses"),
-        "7\t7\tdead_letter\t0"
-    );
+    assert_eq!(sql(&engine, "SELECT first, last, reason, seq FROM audit.losses"), "7\t7\tdead_letter\t0");
 }
 
 /// Rows of a whole life, in batches of uneven size.
@@ -359,7 +409,8 @@ async fn killing_the_engine_in_the_middle_of_inserts_loses_and_doubles_nothing()
             while engine.exited().is_none() {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            engine = Engine::start_ready(&EngineOptions { http_port: port, ..options(&data) }, READY).unwrap();
+            engine =
+                Engine::start_ready(&EngineOptions { http_port: port, ..options(&data) }, READY).unwrap();
         }
         engine
     });
@@ -390,7 +441,8 @@ async fn a_journal_is_read_to_its_end_and_committed() {
     let dir = tempfile::tempdir().unwrap();
     let Some(engine) = engine(dir.path()) else { return };
     let store = store(&engine);
-    let opened = sidelog_journal::Journal::open(sidelog_journal::Options::new(dir.path().join("journal"))).unwrap();
+    let opened =
+        sidelog_journal::Journal::open(sidelog_journal::Options::new(dir.path().join("journal"))).unwrap();
     let journal = opened.journal;
     let append = |n: u64, text: Option<&str>| {
         let at = Position { producer: journal.producer(), boot: journal.boot(), seq: n };
@@ -414,7 +466,10 @@ async fn a_journal_is_read_to_its_end_and_committed() {
     stop.send(true).unwrap();
     run.await.unwrap().unwrap();
     assert_eq!(stored(&engine), "309\t309\t1\t310");
-    assert_eq!(sql(&engine, "SELECT reason, position(payload, 'not') > 0 FROM audit.dead_letters"), "not_an_envelope\t1");
+    assert_eq!(
+        sql(&engine, "SELECT reason, position(payload, 'not') > 0 FROM audit.dead_letters"),
+        "not_an_envelope\t1"
+    );
     assert_eq!(sql(&engine, "SELECT first, reason FROM audit.losses"), "301\tdead_letter");
 }
 
@@ -429,21 +484,27 @@ async fn speed() {
     for size in [1_000u64, 10_000, 50_000] {
         let id = producer(u128::from(size));
         let total = size * 6;
-        let batches: Vec<_> = (0..6).map(|n| {
-            let mut batch = Batch::new("audit.events", 1);
-            for seq in n * size + 1..=(n + 1) * size {
-                let at = Position { producer: id, boot: 1, seq };
-                let time = OCTOBER + seq as i64;
-                batch.push_with(0, seq as i64, time, |out| {
-                    stamp(out, &at, RecordKind::Event, event(&at, time, "completed").as_bytes());
-                });
-            }
-            batch
-        }).collect();
+        let batches: Vec<_> = (0..6)
+            .map(|n| {
+                let mut batch = Batch::new("audit.events", 1);
+                for seq in n * size + 1..=(n + 1) * size {
+                    let at = Position { producer: id, boot: 1, seq };
+                    let time = OCTOBER + seq as i64;
+                    batch.push_with(0, seq as i64, time, |out| {
+                        stamp(out, &at, RecordKind::Event, event(&at, time, "completed").as_bytes());
+                    });
+                }
+                batch
+            })
+            .collect();
         let bytes: usize = batches.iter().map(Batch::byte_len).sum();
         let start = Instant::now();
         live(&store, batches, false).await;
         let took = start.elapsed().as_secs_f64();
-        println!("batches of {size}: {:.0} rows/s ({:.0} B each)", total as f64 / took, bytes as f64 / total as f64);
+        println!(
+            "batches of {size}: {:.0} rows/s ({:.0} B each)",
+            total as f64 / took,
+            bytes as f64 / total as f64
+        );
     }
 }
