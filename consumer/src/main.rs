@@ -109,8 +109,7 @@ fn main() -> ExitCode {
             with_config(&file, |config| runtime.block_on(run_migrate(&config, plan)))
         }
         (None, Some(args)) => with_config(&args.file, |config| runtime.block_on(run(&config, &args))),
-        // clap has asked for --config already.
-        (None, None) => ExitCode::from(2),
+        (None, None) => fail(2, "name a configuration with --config FILE"),
     }
 }
 
