@@ -79,6 +79,7 @@ CREATE TABLE IF NOT EXISTS {database}.events{on_cluster}
 
     INDEX ix_ts ts TYPE minmax GRANULARITY 1,
     INDEX ix_event_id event_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX ix_producer producer TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_actor_id actor_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_client_ip client_ip TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX ix_request_id request_id TYPE bloom_filter(0.01) GRANULARITY 1,

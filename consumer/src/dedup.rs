@@ -288,3 +288,210 @@ impl Marks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    const NOW: Duration = Duration::ZERO;
+
+    fn producer(n: u128) -> Uuid {
+        Uuid::from_u128(n + 1)
+    }
+
+    fn at(seq: u64) -> Position {
+        Position { producer: producer(0), boot: 1, seq }
+    }
+
+    fn range(first: u64, last: u64) -> Range {
+        Range { producer: producer(0), boot: 1, first, last }
+    }
+
+    fn loaded() -> Marks {
+        let mut marks = Marks::new(Bounds::default());
+        let producers = vec![producer(0)];
+        marks.load(&Answer { span: (0, 1_000_000), about: 5, producers, ..Answer::default() }, NOW);
+        marks
+    }
+
+    fn holes(marks: &Marks) -> Vec<(u64, u64, bool)> {
+        let mut holes: Vec<_> = marks
+            .due(Bounds::default().patience, usize::MAX)
+            .iter()
+            .map(|h| (h.range.first, h.range.last, h.anchored))
+            .collect();
+        holes.sort_unstable();
+        holes
+    }
+
+    #[test]
+    fn holes_wait_are_filled_and_are_explained() {
+        let mut marks = loaded();
+        for seq in [3, 4, 10, 20] {
+            assert!(!marks.accept(&at(seq), 5, NOW));
+        }
+        assert_eq!(marks.due(Duration::from_secs(59), usize::MAX), [], "not yet");
+        assert_eq!(holes(&marks), [(1, 2, false), (5, 9, true), (11, 19, true)]);
+        marks.accept(&at(7), 5, NOW);
+        marks.accept(&at(1), 5, NOW);
+        marks.cover(&range(11, 18));
+        assert_eq!(holes(&marks), [(2, 2, true), (5, 6, true), (8, 9, true), (19, 19, true)]);
+        assert!(marks.accept(&at(12), 5, NOW), "given up, and came after all");
+        assert_eq!(marks.judge(&at(12), 5), Verdict::Duplicate);
+        assert_eq!(marks.judge(&at(13), 5), Verdict::New);
+    }
+
+    #[test]
+    fn what_the_tables_hold_leaves_its_own_holes() {
+        let mut marks = Marks::new(Bounds::default());
+        let stored = vec![range(100, 120), range(130, 140)];
+        let covered = vec![range(121, 122)];
+        let answer = Answer { span: (0, 10), about: 5, producers: vec![producer(0)], stored, covered };
+        marks.load(&answer, NOW);
+        assert_eq!(holes(&marks), [(123, 129, true)], "what is below the first is history");
+        marks.load(&answer, NOW);
+        assert_eq!(holes(&marks), [(123, 129, true)], "the same answer again changes nothing");
+    }
+
+    #[test]
+    fn a_time_outside_of_what_was_asked_is_unknown() {
+        let marks = loaded();
+        assert_eq!(marks.judge(&at(1), 1_000_000), Verdict::New);
+        assert_eq!(marks.judge(&at(1), 1_000_001), Verdict::Unknown);
+        let other = Position { producer: producer(7), ..at(1) };
+        assert_eq!(marks.judge(&other, 5), Verdict::Unknown);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_oldest_go_first() {
+        let mut marks = Marks::new(Bounds { producers: 3, ..Bounds::default() });
+        for n in 0..10 {
+            let answer = Answer { span: (0, 9), about: 5, producers: vec![producer(n)], ..Answer::default() };
+            marks.load(&answer, NOW);
+        }
+        marks.accept(&at(1), 5, NOW);
+        marks.trim();
+        assert_eq!(marks.len(), 3);
+        assert_eq!(marks.judge(&at(1), 5), Verdict::Duplicate, "used last, so kept");
+        for seq in 1..=MAX_RANGES as u64 {
+            marks.accept(&at(seq * 2), 5, NOW);
+        }
+        marks.trim();
+        assert_eq!(marks.judge(&at(2), 5), Verdict::Unknown, "too many holes: forgotten, and asked again");
+    }
+
+    /// Numbers from a fixed seed.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (self.0 >> 33) % bound
+        }
+        fn one_in(&mut self, bound: u64) -> bool {
+            self.below(bound) == 0
+        }
+    }
+
+    /// A topic partition, tables, and consumers that die. Each record's time is fixed; times are far
+    /// enough apart that no answer covers all.
+    struct World {
+        log: Vec<Position>,
+        table: Vec<(Position, i64)>,
+        random: Random,
+    }
+
+    impl World {
+        fn millis(at: &Position) -> i64 {
+            // Not in order of seq, and spread over many spans.
+            ((at.seq * 7919) % 5000) as i64 * 10 + at.boot as i64
+        }
+
+        /// What `Store::stored` answers.
+        fn ask(&self, producers: Vec<Uuid>, span: (i64, i64), about: i64) -> Answer {
+            let inside = self
+                .table
+                .iter()
+                .filter(|(p, t)| producers.contains(&p.producer) && (span.0..=span.1).contains(t));
+            let stored =
+                inside.map(|(p, _)| Range { producer: p.producer, boot: p.boot, first: p.seq, last: p.seq });
+            Answer { span, about, stored: stored.collect(), producers, covered: Vec::new() }
+        }
+
+        /// A consumer reads the log from `from`, in batches, and dies somewhere; returns the last
+        /// offset committed.
+        fn live(&mut self, from: usize) -> usize {
+            let mut marks = Marks::new(Bounds { producers: 2, ..Bounds::default() });
+            let mut next = from;
+            while next < self.log.len() {
+                let end = (next + 1 + self.random.below(60) as usize).min(self.log.len());
+                let batch: Vec<Position> = self.log[next..end].to_vec();
+                for at in &batch {
+                    let time = Self::millis(at);
+                    if marks.judge(at, time) == Verdict::Unknown {
+                        let answer = self.ask(vec![at.producer], (time - 300, time + 300), time);
+                        marks.load(&answer, NOW);
+                    }
+                }
+                let mut rows: Vec<(Position, i64)> = Vec::new();
+                for at in &batch {
+                    let time = Self::millis(at);
+                    if marks.judge(at, time) != Verdict::Duplicate {
+                        assert_eq!(marks.judge(at, time), Verdict::New);
+                        marks.accept(at, time, NOW);
+                        rows.push((*at, time));
+                    }
+                }
+                // Months (here: parity of the time) go in one after the other.
+                for month in 0..2 {
+                    if self.random.one_in(12) {
+                        return next;
+                    }
+                    self.table.extend(rows.iter().filter(|(_, t)| t / 10 % 2 == month));
+                }
+                if self.random.one_in(8) {
+                    return next;
+                }
+                marks.trim();
+                next = end;
+            }
+            next
+        }
+    }
+
+    #[test]
+    fn whatever_is_replayed_and_however_consumers_die_each_record_is_stored_once() {
+        for seed in 0..150 {
+            let mut world = World { log: Vec::new(), table: Vec::new(), random: Random(seed) };
+            let mut sent = BTreeSet::new();
+            // Producers ship with drops, rewinds and new boots, interleaved.
+            let mut places = [(1u64, 0u64); 4];
+            for _ in 0..300 {
+                let who = world.random.below(4) as usize;
+                let (boot, seq) = &mut places[who];
+                match world.random.below(20) {
+                    0 => (*boot, *seq) = (*boot + 1, 0),
+                    1 => *seq += 1 + world.random.below(5),
+                    2 => *seq = seq.saturating_sub(world.random.below(40)),
+                    _ => {}
+                }
+                for _ in 0..=world.random.below(6) {
+                    *seq += 1;
+                    let at = Position { producer: producer(who as u128), boot: *boot, seq: *seq };
+                    world.log.push(at);
+                    sent.insert(at);
+                }
+            }
+            let mut committed = 0;
+            while committed < world.log.len() {
+                // Commits are lost too.
+                let lost = world.random.below(80) as usize;
+                committed = world.live(committed.saturating_sub(lost)).max(committed);
+            }
+            let stored: BTreeSet<_> = world.table.iter().map(|(at, _)| *at).collect();
+            assert_eq!(stored.len(), world.table.len(), "seed {seed}: stored twice");
+            assert_eq!(stored, sent, "seed {seed}");
+        }
+    }
+}

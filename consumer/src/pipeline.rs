@@ -107,7 +107,7 @@ impl Pipeline {
         if migrate {
             let mut backoff = Backoff::default();
             while let Ok(None) = self.retry.attempt("migrate", migrate::migrate(&self.store)).await {
-                if self.retry.pause(&mut backoff, true).await.is_err() {
+                if self.retry.pause(&mut backoff).await.is_err() {
                     return Ok(());
                 }
             }
@@ -147,7 +147,8 @@ impl Pipeline {
             self.marks.clear();
             let mut backoff = Backoff::default();
             while self.retry.attempt("settle", self.store.settle()).await?.is_none() {
-                self.retry.pause(&mut backoff, source.is_current(batch)).await?;
+                still_ours(source, batch)?;
+                self.retry.pause(&mut backoff).await?;
             }
             self.epoch = Some(batch.epoch);
         }
@@ -188,8 +189,9 @@ impl Pipeline {
             let answer = loop {
                 match self.retry.attempt("load", self.store.stored(&producers, span, first.0)).await? {
                     Some(answer) => break answer,
-                    None => self.retry.pause(&mut backoff, source.is_current(batch)).await?,
+                    None => self.retry.pause(&mut backoff).await?,
                 }
+                still_ours(source, batch)?;
             };
             self.marks.load(&answer, self.start.elapsed());
         }
@@ -255,11 +257,12 @@ impl Pipeline {
                 let token = format!("{name}-{month}");
                 let mut backoff = Backoff::default();
                 loop {
+                    still_ours(source, batch)?;
                     let insert = self.store.insert::<EventRow<'static>>(table, &token, rows);
                     if self.attempt_insert(table, rows.len(), insert).await? {
                         break;
                     }
-                    self.retry.pause(&mut backoff, source.is_current(batch)).await?;
+                    self.retry.pause(&mut backoff).await?;
                 }
             }
         }
@@ -267,11 +270,12 @@ impl Pipeline {
             let token = format!("{name}-{month}");
             let mut backoff = Backoff::default();
             loop {
+                still_ours(source, batch)?;
                 let insert = self.store.insert::<LossRow<'static>>("losses", &token, rows);
                 if self.attempt_insert("losses", rows.len(), insert).await? {
                     break;
                 }
-                self.retry.pause(&mut backoff, source.is_current(batch)).await?;
+                self.retry.pause(&mut backoff).await?;
             }
         }
         Ok(())
@@ -315,7 +319,8 @@ impl Pipeline {
                 }
             }
             self.metrics.retry("dead_letter");
-            self.retry.pause(&mut backoff, source.is_current(batch)).await?;
+            self.retry.pause(&mut backoff).await?;
+            still_ours(source, batch)?;
         }
     }
 
@@ -390,6 +395,11 @@ async fn read(batch: &Batch) -> Contents<'_> {
     contents
 }
 
+/// Another consumer may store the batch now: it must not be stored here as well.
+fn still_ours<S: Source>(source: &S, batch: &Batch) -> Result<(), Stop> {
+    if source.is_current(batch) { Ok(()) } else { Err(Stop::Abandoned) }
+}
+
 /// The table partition of a time: `toYYYYMM`.
 fn month(millis: i64) -> u32 {
     let date =
@@ -438,10 +448,7 @@ impl Retry {
         }
     }
 
-    async fn pause(&self, backoff: &mut Backoff, current: bool) -> Result<(), Stop> {
-        if !current {
-            return Err(Stop::Abandoned);
-        }
+    async fn pause(&self, backoff: &mut Backoff) -> Result<(), Stop> {
         let mut shutdown = self.shutdown.clone();
         if *shutdown.borrow_and_update() {
             // It failed at least once since; the batch will be read again.

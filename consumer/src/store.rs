@@ -53,10 +53,20 @@ impl From<&sidelog::config::ClickHouse> for StoreOptions {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("ClickHouse: {0}")]
+    #[error("ClickHouse: {}", brief(.0))]
     ClickHouse(#[from] clickhouse::error::Error),
     #[error("ClickHouse did not answer within {0:?}")]
     Timeout(Duration),
+}
+
+/// Characters of a server's message that are passed on: the beginning says what is wrong, and what
+/// follows may quote data.
+const MESSAGE: usize = 200;
+
+fn brief(error: &clickhouse::error::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().take(MESSAGE).collect()
 }
 
 impl StoreError {

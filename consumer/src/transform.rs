@@ -352,3 +352,161 @@ fn loss_row(loss: Loss<'_>, at: Position) -> LossRow<'_> {
         seq: at.seq,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORIGIN: Origin<'_> = Origin { topic: "audit.events", partition: 3, offset: 41 };
+    const ID: &str = "01900000-0000-7000-8000-000000000001";
+
+    const EVENT: &str = r#"{"event_id":"01900000-0000-7000-8000-0000000000aa","stage":"completed",
+        "time":"2026-11-22T20:00:00.123456789Z","duration_us":1500,"service":"orders",
+        "http":{"version":"1.1","method":"POST","effective_method":"DELETE","scheme":"https","host":"h",
+        "path":"/v1/s/a%2Fb","query":"q=\"1\"","status":403,"user_agent":"ua","request_id":"rid","trace_id":"t"},
+        "operation":{"match":"ambiguous","id":"del","route":"/v1/s/{n}","summary":"s","tags":["a"],
+        "api_version":"2","alternatives":["GET /x"],"path_params":{"n":"a/b"},"op":"delete",
+        "resource_type":"secret","resource_id":"a/b"},
+        "actor":{"id":"u1","name":"Zoë","type":"user","tenant":"acme","roles":["r1","r2"],"source":"mtls",
+        "verified":true,"unverified_reason":"","credential":"fp"},
+        "client":{"ip":"203.0.113.7","ip_source":"x-forwarded-for","peer_ip":"::1","forwarded":"203.0.113.7"},
+        "outcome":"denied","error":"timeout","reason":"ticket 7",
+        "request":{"content_type":"application/json","bytes":9,"digest":"d","body":"{\"a\":\"ü\"}","body_state":"complete"},
+        "response":{"bytes":12,"body_state":"omitted:level"},
+        "redactions":{"count":2,"rules":["key:password"]},
+        "level":"request","delivery":"strict","policy":"f.yaml:3","flags":["early_response"],"message":"m",
+        "a_field_of_tomorrow":{"x":[1]}}"#;
+
+    fn envelope(member: &str) -> String {
+        format!(r#"{{"v":1,"producer":"{ID}","boot":2,"seq":9,{member}}}"#)
+    }
+
+    fn dead(text: &[u8]) -> (DeadReason, bool) {
+        let dead = parse(text, ORIGIN).unwrap_err();
+        (dead.reason, dead.position.is_some())
+    }
+
+    #[test]
+    fn an_event_becomes_a_row() {
+        let text = envelope(&format!(r#""event":{EVENT}"#));
+        let Ok(Parsed::Event(row)) = parse(text.as_bytes(), ORIGIN) else { panic!("not an event") };
+        let json = serde_json::to_value(&*row).unwrap();
+        let expected = r#"{
+            "event_id": "01900000-0000-7000-8000-0000000000aa", "ts": 1795377600123, "stage": 2,
+            "duration_us": 1500, "service": "orders", "tenant": "acme", "actor_id": "u1", "actor_name": "Zoë",
+            "actor_type": "user", "actor_roles": ["r1", "r2"], "actor_source": 2, "actor_verified": true,
+            "actor_unverified_reason": "", "actor_credential": "fp", "client_ip": "::ffff:203.0.113.7",
+            "client_ip_source": "x-forwarded-for", "peer_ip": "::1", "forwarded": "203.0.113.7",
+            "method": "POST", "effective_method": "DELETE", "http_version": "1.1", "scheme": "https",
+            "host": "h", "path": "/v1/s/a%2Fb", "query": "q=\"1\"", "status": 403, "user_agent": "ua",
+            "request_id": "rid", "trace_id": "t", "operation_match": 2, "operation_id": "del",
+            "route": "/v1/s/{n}", "summary": "s", "tags": ["a"], "api_version": "2",
+            "alternatives": ["GET /x"], "path_params": [["n", "a/b"]], "op": 3, "resource_type": "secret",
+            "resource_id": "a/b", "outcome": 2, "error": "timeout", "reason": "ticket 7",
+            "request_content_type": "application/json", "request_bytes": 9, "request_digest": "d",
+            "request_body": "{\"a\":\"ü\"}", "request_body_state": "complete", "response_content_type": "",
+            "response_bytes": 12, "response_digest": "", "response_body": "",
+            "response_body_state": "omitted:level", "redaction_count": 2, "redaction_rules": ["key:password"],
+            "level": 3, "delivery": 3, "policy": "f.yaml:3", "flags": ["early_response"], "message": "m",
+            "producer": "01900000-0000-7000-8000-000000000001", "boot": 2, "seq": 9, "kafka_topic": "audit.events", "kafka_partition": 3,
+            "kafka_offset": 41
+        }"#;
+        let expected: serde_json::Value = serde_json::from_str(expected).unwrap();
+        assert_eq!(json, expected);
+        let columns = <EventRow<'_> as Row>::COLUMN_NAMES;
+        assert_eq!(columns.len(), expected.as_object().unwrap().len(), "a column has no expectation");
+    }
+
+    #[test]
+    fn stages_and_losses_go_where_they_belong() {
+        let started = envelope(&format!(r#""event":{}"#, EVENT.replace("\"completed\"", "\"started\"")));
+        assert!(matches!(parse(started.as_bytes(), ORIGIN), Ok(Parsed::OpenCall(_))));
+        let orphaned = envelope(&format!(r#""event":{}"#, EVENT.replace("\"completed\"", "\"orphaned\"")));
+        assert!(matches!(parse(orphaned.as_bytes(), ORIGIN), Ok(Parsed::Event(row)) if row.stage == 3));
+        let loss =
+            envelope(r#""loss":{"first":5,"last":8,"reason":"journal_full","time":"2026-11-22T20:00:00Z"}"#);
+        let Ok(Parsed::Loss(row)) = parse(loss.as_bytes(), ORIGIN) else { panic!("not a loss") };
+        assert_eq!((row.first, row.last, &*row.reason, row.seq), (5, 8, "journal_full", 9));
+    }
+
+    #[test]
+    fn addresses_that_are_none_do_not_cost_the_event() {
+        let text = envelope(&format!(
+            r#""event":{}"#,
+            EVENT.replace("203.0.113.7\",\"ip_source", "unix:\",\"ip_source")
+        ));
+        let Ok(Parsed::Event(row)) = parse(text.as_bytes(), ORIGIN) else { panic!("not an event") };
+        assert_eq!(row.client_ip, Ipv6Addr::UNSPECIFIED);
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why_in_one_word() {
+        use DeadReason::{Empty, NotAnEnvelope, NotJson, Position, Time, Version};
+        let event = format!(r#""event":{EVENT}"#);
+        let whole = envelope(&event);
+        let loss = |first: u64, last: u64, time: &str| {
+            let loss =
+                format!(r#""loss":{{"first":{first},"last":{last},"reason":"io_error","time":"{time}"}}"#);
+            envelope(&loss)
+        };
+        let time = "2026-11-22T20:00:00Z";
+        let cases: Vec<(String, DeadReason, bool)> = vec![
+            (String::new(), Empty, false),
+            ("\0\0\0".into(), NotJson, false),
+            ("null".into(), NotAnEnvelope, false),
+            ("[]".into(), NotAnEnvelope, false),
+            ("{}".into(), NotAnEnvelope, false),
+            ("[".repeat(100_000), NotAnEnvelope, false),
+            (whole.strip_suffix('}').unwrap().into(), NotJson, false),
+            (format!("{whole}{whole}"), NotJson, false),
+            (envelope("\"x\":1"), NotAnEnvelope, true),
+            (
+                envelope(&format!(
+                    "{event},\"loss\":{{\"first\":1,\"last\":1,\"reason\":\"\",\"time\":\"{time}\"}}"
+                )),
+                NotAnEnvelope,
+                true,
+            ),
+            (whole.replace("\"v\":1", "\"v\":2"), Version, true),
+            (whole.replace("\"v\":1", "\"v\":2").replace("\"stage\"", "\"phase\""), Version, true),
+            (whole.replace("\"v\":1", "\"v\":-1"), NotAnEnvelope, false),
+            (whole.replace("\"completed\"", "\"dreamt\""), NotAnEnvelope, true),
+            (whole.replace("\"status\":403", "\"status\":70000"), NotAnEnvelope, true),
+            (whole.replace("\"seq\":9", "\"seq\":9,\"seq\":10"), NotAnEnvelope, false),
+            (whole.replace("\"seq\":9", "\"seq\":0"), Position, false),
+            (whole.replace("\"boot\":2", "\"boot\":0"), Position, false),
+            (whole.replace(ID, "00000000-0000-0000-0000-000000000000"), Position, false),
+            (whole.replace("\"seq\":9", "\"seq\":18446744073709551616"), NotAnEnvelope, false),
+            (whole.replace("2026-11-22T20", "1969-11-22T20"), Time, true),
+            (whole.replace("2026-11-22T20", "2200-01-01T20"), Time, true),
+            (whole.replace("2026-11-22T20", "yesterday"), NotAnEnvelope, true),
+            (loss(0, 4, time), Position, true),
+            (loss(5, 4, time), Position, true),
+            (loss(1, 4, "1960-01-01T00:00:00Z"), Time, true),
+        ];
+        for (text, reason, placed) in cases {
+            let shown = text.get(..text.len().min(150)).unwrap_or("…");
+            assert_eq!(dead(text.as_bytes()), (reason, placed), "{shown}");
+        }
+        // Not UTF-8, within a string.
+        let mut bytes = whole.clone().into_bytes();
+        let at = whole.find("orders").unwrap();
+        bytes[at] = 0xff;
+        assert_eq!(dead(&bytes).0, NotJson);
+    }
+
+    #[test]
+    fn no_cut_and_no_flipped_byte_makes_it_panic() {
+        let whole = envelope(&format!(r#""event":{EVENT}"#)).into_bytes();
+        for end in 0..whole.len() {
+            assert!(parse(&whole[..end], ORIGIN).is_err());
+        }
+        for at in 0..whole.len() {
+            for flip in [0x01, 0x20, 0x80] {
+                let mut bytes = whole.clone();
+                bytes[at] ^= flip;
+                let _ = parse(&bytes, ORIGIN);
+            }
+        }
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! Skipped with a line on stderr where the library is absent (see `engine::EngineError::NoLibrary`).
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers are tests too")]
+
 mod common;
 
 use common::{READY, as_user, options, query, start};

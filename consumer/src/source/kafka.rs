@@ -113,8 +113,10 @@ struct State {
     ready: Option<Batch>,
     /// A batch of this epoch is with the pipeline.
     in_work: bool,
-    /// Next offset by partition: stored, and not yet told to Kafka.
+    /// Next offset by partition, of all that was stored in this epoch.
     stored: BTreeMap<i32, i64>,
+    /// Kafka was not told of all of them yet.
+    untold: bool,
     stop: bool,
     ended: bool,
     /// Why it ended, if not by order.
@@ -194,6 +196,15 @@ impl ConsumerContext for Context {
         state.stored.clear();
     }
 
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        // A partition that was paused when it went away is still paused when it comes back.
+        if let Rebalance::Assign(partitions) = rebalance
+            && let Err(error) = consumer.resume(partitions)
+        {
+            tracing::warn!(%error, "cannot resume partitions");
+        }
+    }
+
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
             self.0.metrics.commit_errors.inc();
@@ -212,6 +223,7 @@ impl Context {
             let Some(left) = until.checked_duration_since(Instant::now()) else { break };
             state = self.0.wait(state, left);
         }
+        // All of it: an earlier commit may have been refused because the group is changing.
         let stored = std::mem::take(&mut state.stored);
         drop(state);
         commit(consumer, &self.0, &stored, CommitMode::Sync);
@@ -276,7 +288,7 @@ impl Poller {
                     self.paused = false;
                 }
                 self.hand_over(&mut state);
-                std::mem::take(&mut state.stored)
+                if std::mem::take(&mut state.untold) { state.stored.clone() } else { BTreeMap::new() }
             };
             commit(&self.consumer, &self.shared, &stored, CommitMode::Async);
             if !self.current.is_full(&self.limits) {
@@ -454,6 +466,7 @@ impl Source for KafkaSource {
         let mut state = self.shared.state();
         if state.epoch == batch.epoch {
             state.in_work = false;
+            state.untold = true;
             state.stored.extend(batch.stretches().iter().map(|s| (s.partition, s.last + 1)));
         }
         drop(state);
@@ -533,5 +546,172 @@ mod tests {
             let error = options(&[(key, "true")]).client_config().unwrap_err();
             assert!(error.to_string().contains(key), "{error}");
         }
+    }
+
+    use prometheus_client::registry::Registry;
+    use rdkafka::mocking::MockCluster;
+
+    /// A cluster in this process, with one topic of two partitions.
+    fn cluster() -> MockCluster<'static, rdkafka::producer::DefaultProducerContext> {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 2, 1).unwrap();
+        cluster.create_topic("t.dlq", 1, 1).unwrap();
+        cluster
+    }
+
+    fn open(brokers: &str, rows: usize) -> KafkaSource {
+        let properties = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "300")];
+        let limits = Limits { rows, age: Duration::from_millis(100), ..Limits::default() };
+        let options = KafkaOptions { brokers: vec![brokers.into()], limits, ..options(&properties) };
+        let metrics = Metrics::register(&mut Registry::default());
+        KafkaSource::open(&options, Arc::new(metrics)).unwrap()
+    }
+
+    async fn produce(brokers: &str, numbers: std::ops::Range<u32>) {
+        let producer: FutureProducer =
+            ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+        let sent = numbers.map(|n| {
+            let (key, payload) = ((n % 7).to_string(), n.to_string());
+            let producer = producer.clone();
+            async move {
+                let record = FutureRecord::to("t").key(&key).payload(&payload);
+                producer.send(record, Duration::from_secs(10)).await.unwrap();
+            }
+        });
+        for sent in sent.map(tokio::spawn).collect::<Vec<_>>() {
+            sent.await.unwrap();
+        }
+    }
+
+    async fn next(source: &mut KafkaSource) -> Option<Batch> {
+        let until = Instant::now() + Duration::from_secs(15);
+        while Instant::now() < until {
+            if let Fetched::Batch(batch) = source.fetch().await.unwrap() {
+                return Some(batch);
+            }
+        }
+        None
+    }
+
+    fn numbers(batch: &Batch) -> Vec<u32> {
+        batch.items().map(|i| std::str::from_utf8(i.bytes).unwrap().parse().unwrap()).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_was_committed_is_not_read_again_and_what_was_not_is() {
+        let cluster = cluster();
+        let brokers = cluster.bootstrap_servers();
+        produce(&brokers, 0..1000).await;
+        let mut source = open(&brokers, 100);
+        let (mut done, mut rest) = (Vec::new(), Vec::new());
+        for _ in 0..4 {
+            let batch = next(&mut source).await.unwrap();
+            assert!(batch.len() <= 100);
+            done.extend(numbers(&batch));
+            source.commit(&batch);
+        }
+        // Handed over, and never stored.
+        next(&mut source).await.unwrap();
+        source.close().await;
+        let mut source = open(&brokers, 100);
+        while done.len() + rest.len() < 1000 {
+            let batch = next(&mut source).await.unwrap();
+            rest.extend(numbers(&batch));
+            source.commit(&batch);
+        }
+        source.close().await;
+        done.extend(rest);
+        done.sort_unstable();
+        assert_eq!(done, (0..1000).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn partitions_move_after_the_batch_in_work_and_an_old_batch_commits_nothing() {
+        let cluster = cluster();
+        let brokers = cluster.bootstrap_servers();
+        produce(&brokers, 0..300).await;
+        let mut first = open(&brokers, 50);
+        let batch = next(&mut first).await.unwrap();
+        let mut second = open(&brokers, 50);
+        // The group waits for the batch.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(first.is_current(&batch));
+        let mut all: std::collections::BTreeSet<_> = numbers(&batch).into_iter().collect();
+        first.commit(&batch);
+        let until = Instant::now() + Duration::from_secs(20);
+        while first.is_current(&batch) {
+            assert!(Instant::now() < until, "no partition was taken away");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Too late: this must not move anything.
+        first.commit(&batch);
+        while all.len() < 300 {
+            for source in [&mut first, &mut second] {
+                if let Fetched::Batch(batch) = source.fetch().await.unwrap() {
+                    all.extend(numbers(&batch));
+                    source.commit(&batch);
+                }
+            }
+            assert!(Instant::now() < until + Duration::from_secs(20), "{} of 300 came", all.len());
+        }
+        // Some may come twice: a commit during a rebalance may be refused. None may be missing.
+        first.close().await;
+        second.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_pipeline_that_stands_still_keeps_its_partitions_and_bounded_memory() {
+        let cluster = cluster();
+        let brokers = cluster.bootstrap_servers();
+        produce(&brokers, 0..2000).await;
+        let mut source = open(&brokers, 100);
+        let batch = next(&mut source).await.unwrap();
+        // Longer than PAUSE_AFTER and the session.
+        tokio::time::sleep(PAUSE_AFTER + Duration::from_secs(2)).await;
+        assert!(source.is_current(&batch), "the group expelled it");
+        let mut all = numbers(&batch);
+        source.commit(&batch);
+        while all.len() < 2000 {
+            let batch = next(&mut source).await.unwrap();
+            all.extend(numbers(&batch));
+            source.commit(&batch);
+        }
+        all.sort_unstable();
+        assert_eq!(all, (0..2000).collect::<Vec<_>>());
+        source.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_dead_letter_says_where_it_came_from() {
+        let cluster = cluster();
+        let brokers = cluster.bootstrap_servers();
+        let mut source = open(&brokers, 10);
+        let mut batch = Batch::new("t", 0);
+        batch.push(b"poison", 1, 77, 5);
+        let reason = crate::transform::DeadReason::NotJson;
+        let dead: Vec<_> = batch.items().map(|item| Dead { item, reason }).collect();
+        source.dead_letter(&batch, &dead).await.unwrap();
+        let reader: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &brokers)
+            .set("group.id", "reader")
+            .set("auto.offset.reset", "earliest")
+            .create()
+            .unwrap();
+        let mut place = TopicPartitionList::new();
+        place.add_partition_offset("t.dlq", 0, Offset::Beginning).unwrap();
+        reader.assign(&place).unwrap();
+        let message = reader.poll(Duration::from_secs(15)).unwrap().unwrap();
+        assert_eq!(message.payload(), Some(&b"poison"[..]));
+        use rdkafka::message::Headers;
+        let headers: Vec<_> = message
+            .headers()
+            .unwrap()
+            .iter()
+            .map(|h| format!("{}={}", h.key, std::str::from_utf8(h.value.unwrap()).unwrap()))
+            .collect();
+        let expected = ["reason=not_json", "topic=t", "partition=1", "offset=77", "payload=whole"]
+            .map(|h| format!("sidelog-{h}"));
+        assert_eq!(headers, expected);
+        source.close().await;
     }
 }

@@ -95,7 +95,11 @@ fn many_requests_are_answered_line_by_line() {
     let lines: String = requests.iter().map(|r| format!("{r}\n")).collect();
     let ran = bulk(&data("cli/explain"), &["--config", "sidelog.yaml"], &lines);
     assert_eq!(ran.status, 0);
-    assert!(ran.stderr.starts_with("6 lines: 3 matched, 1 ambiguous, 1 method_not_in_spec, 1 unmatched, 0 unreadable; "));
+    assert!(
+        ran.stderr.starts_with(
+            "6 lines: 3 matched, 1 ambiguous, 1 method_not_in_spec, 1 unmatched, 0 unreadable; "
+        )
+    );
     for line in ran.stdout.lines() {
         let at = |key: &&str| line.find(&format!("\"{key}\":")).unwrap_or_else(|| panic!("no {key}: {line}"));
         assert!(MEMBERS.iter().map(at).is_sorted(), "{line}");
