@@ -7,9 +7,9 @@ use crate::pseudonym::Pseudonyms;
 use crate::redact::Redacted;
 use crate::rules::Rules;
 use sidelog_event::{AuditEvent, MatchKind, Outcome, Stage};
-use sidelog_journal::{ClaimError, Journal, Opened, Options, Recovery, Slot};
+use sidelog_journal::{ClaimError, Journal, Opened, Options, Recovery, Slot, Storable};
 use std::cell::RefCell;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -35,6 +35,8 @@ pub enum StartError {
 
 /// Room for an intent in the open-call table. A longer one is cut to its essentials.
 const SLOT_BYTES: u32 = 2048;
+/// Characters that its texts are cut to, one after the other, until it fits.
+const SHORTER: [usize; 2] = [120, 24];
 /// The file in the journal directory that holds a key made by ourselves.
 const KEY_FILE: &str = "pseudonym.key";
 
@@ -126,14 +128,15 @@ impl Auditor {
 
     /// Puts an intent into the open-call table. `None` when there is no room; traffic goes on.
     pub fn claim(&self, mut intent: Redacted<AuditEvent<'_>>) -> Option<Slot> {
-        let claimed = JSON.with_borrow_mut(|json| match self.try_claim(&intent, json) {
-            Some(Err(ClaimError::TooLong { .. })) => {
-                intent.shorten();
-                self.try_claim(&intent, json)
+        let slot = JSON.with_borrow_mut(|json| {
+            let mut claimed = self.try_claim(&intent, json);
+            for max in SHORTER {
+                let Some(Err(ClaimError::TooLong { .. })) = claimed else { break };
+                intent.shorten(max);
+                claimed = self.try_claim(&intent, json);
             }
-            other => other,
+            claimed.and_then(Result::ok)
         });
-        let slot = claimed.and_then(Result::ok);
         if slot.is_none() {
             self.metrics.intents_skipped.inc();
         }
@@ -149,12 +152,20 @@ impl Auditor {
         intent.store(json).ok().map(|stored| self.journal.claim(&stored))
     }
 
-    /// Appends an event to the journal. One that does not fit is counted, and a later loss record
-    /// names it.
-    pub fn record(&self, event: &Redacted<AuditEvent<'_>>) {
-        let lost = JSON.with_borrow_mut(|json| match event.store(json) {
-            Ok(stored) => self.journal.append(&stored).err().map(|refused| refused.reason.as_str()),
-            Err(_) => Some("unserialisable"),
+    /// Appends an event to the journal, without its bodies if it would be too large. One that does not
+    /// fit is counted, and a later loss record names it.
+    pub fn record(&self, mut event: Redacted<AuditEvent<'_>>) {
+        let lost = JSON.with_borrow_mut(|json| {
+            let mut stored = event.store(json);
+            if stored.as_ref().is_ok_and(|s| s.bytes().len() > self.journal.max_record()) {
+                self.metrics.slimmed.inc();
+                event.drop_bodies();
+                stored = event.store(json);
+            }
+            match stored {
+                Ok(stored) => self.journal.append(&stored).err().map(|refused| refused.reason.as_str()),
+                Err(_) => Some("unserialisable"),
+            }
         });
         if let Some(reason) = lost {
             return self.metrics.lose(reason);
@@ -178,7 +189,9 @@ impl Auditor {
         event.stage = Stage::Orphaned;
         event.outcome = Outcome::Unknown;
         event.error = Some("sidecar_killed".into());
-        self.record(&self.rules.redactor.recover(event));
+        let mut redacted = self.rules.redactor.recover(event);
+        redacted.tell();
+        self.record(redacted);
         self.metrics.orphaned.inc();
     }
 
@@ -222,17 +235,29 @@ fn pseudonym_key(config: &Config) -> Result<Vec<u8>, StartError> {
     }
     let path = config.journal.dir.join(KEY_FILE);
     match config::read_pseudonym_key(&path) {
-        Ok(key) => Ok(key),
-        Err(_) => make_key(&path).map_err(|e| failed(&path, e)),
+        Ok(key) => return Ok(key),
+        Err(_) if !path.exists() => {}
+        Err(why) => tracing::error!(
+            path = %path.display(), why,
+            "the pseudonym key cannot be used; fingerprints and digests of before can no longer be compared"
+        ),
     }
+    make_key(&path).map_err(|e| failed(&path, e))
 }
 
+/// Whole or not at all: half a key would be a key that nobody else has.
 fn make_key(path: &Path) -> io::Result<Vec<u8>> {
     let mut key = [0; 32];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut key)?;
+    File::open("/dev/urandom")?.read_exact(&mut key)?;
     let text: String = key.iter().map(|b| format!("{b:02x}")).collect();
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let part = path.with_extension("part");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
+    std::fs::rename(&part, path)?;
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
     Ok(text.into_bytes())
 }
+
+#[cfg(test)]
+mod tests;

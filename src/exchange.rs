@@ -49,7 +49,6 @@ impl Observer for Watcher {
     }
 
     fn refused(&mut self, refusal: Refusal, _received: &[u8]) {
-        self.auditor.metrics().requests.inc();
         self.auditor.metrics().refuse(refusal.reason);
         tracing::debug!(peer = %self.peer, status = refusal.status, reason = refusal.reason, "request refused");
     }
@@ -101,6 +100,7 @@ impl Exchange {
         }
         let (facts, flags) = rules.facts(&head, peer, &judged);
         auditor.metrics().open_calls.inc();
+        let (request, response) = captures(auditor.max_body(), judged.decision.level, &head);
         let mut audited = Box::new(Audited {
             auditor: auditor.clone(),
             id: Uuid::now_v7(),
@@ -111,8 +111,8 @@ impl Exchange {
             decision: judged.decision,
             facts,
             flags,
-            request: Capture::new(auditor.max_body()),
-            response: Capture::new(auditor.max_body()),
+            request,
+            response,
             response_type: Vec::new(),
             response_encoding: Vec::new(),
             status: None,
@@ -199,50 +199,64 @@ impl Audited {
         }
         let auditor = self.auditor.clone();
         let mut event = self.event(Stage::Completed);
+        self.override_method(&mut event);
         event.duration_us = Some(self.started.elapsed().as_micros() as u64);
         event.outcome = extract::outcome(self.status, end.error);
         event.error = end.error.map(Into::into);
-        event.message = extract::message(&event.actor, &event.operation, &event.http, event.outcome).into();
         let (request, response) = self.bodies(&end);
-        if request.keep && request.truncated {
-            auditor.metrics().bodies_truncated.inc();
-        }
-        let redacted = auditor.rules().redactor.redact(event, request, response, self.marks());
-        auditor.record(&redacted);
+        let cut = [&request, &response].into_iter().filter(|body| body.keep && body.truncated).count();
+        auditor.metrics().bodies_truncated.inc_by(cut as u64);
+        let mut redacted = auditor.rules().redactor.redact(event, request, response, self.marks());
+        redacted.tell();
+        auditor.record(redacted);
         if let Some(intent) = self.intent.take() {
             intent.clear();
         }
         auditor.metrics().open_calls.dec();
     }
 
+    /// A form may say that another method is meant (`_method`). Where the head says so too, the
+    /// mutating one counts.
+    fn override_method(&self, event: &mut AuditEvent<'_>) {
+        if !is_form(&self.head()) {
+            return;
+        }
+        let Some(method) = extract::form_method(&event.http.method, self.request.kept()) else { return };
+        let told = &event.http.effective_method;
+        if *told != event.http.method && !extract::is_safe(told) {
+            return;
+        }
+        let operation = &mut event.operation;
+        let route = (!operation.route.is_empty()).then_some(&*operation.route);
+        let resource = extract::resource(&method, route, &operation.path_params);
+        let (op, kind, id) = (resource.op, resource.kind.into_owned(), resource.id.into_owned());
+        (operation.op, operation.resource_type, operation.resource_id) = (op, kind.into(), id.into());
+        event.http.effective_method = method.into_owned().into();
+    }
+
     /// What was captured of both bodies, and what is needed to read it.
     fn bodies(&self, end: &End) -> (RawBody<'_>, RawBody<'_>) {
         let head = self.head();
-        let raw = |capture: &'_ Capture, end: BodyEnd, keep: bool| {
-            (capture.digest(), end == BodyEnd::Complete, keep)
-        };
         let level = self.decision.level;
-        let (digest, complete, keep) = raw(&self.request, end.request, level != Level::Metadata);
         let request = RawBody {
             content_type: head.first("content-type").unwrap_or_default(),
             content_encoding: head.first("content-encoding").unwrap_or_default(),
             bytes: self.request.kept(),
             total: self.request.total(),
-            complete,
+            complete: end.request == BodyEnd::Complete,
             truncated: self.request.is_truncated(),
-            digest,
-            keep,
+            digest: self.request.digest(),
+            keep: level != Level::Metadata,
         };
-        let (digest, complete, keep) = raw(&self.response, end.response, level == Level::RequestResponse);
         let response = RawBody {
             content_type: &self.response_type,
             content_encoding: &self.response_encoding,
             bytes: self.response.kept(),
             total: self.response.total(),
-            complete,
+            complete: end.response == BodyEnd::Complete,
             truncated: self.response.is_truncated(),
-            digest,
-            keep,
+            digest: self.response.digest(),
+            keep: level == Level::RequestResponse,
         };
         (request, response)
     }
@@ -288,6 +302,19 @@ impl Audited {
     }
 }
 
+/// Room for what is looked at of each body; the rest is only counted and digested.
+fn captures(max: usize, level: Level, head: &Head<'_>) -> (Capture, Capture) {
+    let request = level != Level::Metadata || is_form(head);
+    let response = level == Level::RequestResponse;
+    (Capture::new(if request { max } else { 0 }), Capture::new(if response { max } else { 0 }))
+}
+
+fn is_form(head: &Head<'_>) -> bool {
+    let media = head.first("content-type").unwrap_or_default();
+    let essence = media.split(|b| *b == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+}
+
 /// Bytes that are not UTF-8 percent-encoded, so that nothing is lost.
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
@@ -295,3 +322,6 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
         Err(_) => percent_encoding::percent_encode(bytes, percent_encoding::CONTROLS).to_string().into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,7 @@ metrics! {
     connections: Counter = "sidelog_connections",
     /// Client connections open now.
     connections_open: Gauge = "sidelog_connections_open",
-    /// Requests relayed or refused.
+    /// Requests with a head that could be read, forwarded or not.
     requests: Counter = "sidelog_requests",
     /// Requests refused, by reason; nothing of them reached the service, or not to the end.
     refused: Family<Reason, Counter> = "sidelog_refused",
@@ -77,7 +77,7 @@ metrics! {
     shipped: Counter = "sidelog_shipped_records",
     /// Deliveries to Kafka that failed and are tried again, by reason.
     ship_failures: Family<Reason, Counter> = "sidelog_ship_failures",
-    /// Records shipped without their bodies because the broker refused their size.
+    /// Events too large for the journal or for Kafka, kept without their bodies.
     slimmed: Counter = "sidelog_slimmed_records",
 }
 

@@ -3,6 +3,7 @@
 use crate::core::{Core, Counts, Head, lock};
 use crate::cursor::{self, Cursor, Delivered};
 use crate::disk;
+use crate::frame;
 use crate::keeper::{Keeper, LOCK};
 use crate::open_calls::{self, Geometry, Life, OpenCalls, Slot};
 use crate::plan::Plan;
@@ -102,6 +103,11 @@ impl Journal {
     /// Nothing waits for a number that does not exist yet.
     fn given_out(&self, seq: u64) -> u64 {
         seq.min(lock(&self.core.head).next_seq - 1)
+    }
+
+    /// Bytes of the largest record there is room for in a segment.
+    pub fn max_record(&self) -> usize {
+        self.core.plan.max_frame() - frame::HEADER - 8
     }
 
     /// Whether as much as half a segment can still be appended: to be asked before a call is

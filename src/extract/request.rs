@@ -66,7 +66,8 @@ fn capitals(value: &[u8]) -> Cow<'_, str> {
     if text.bytes().any(|b| b.is_ascii_lowercase()) { text.to_ascii_uppercase().into() } else { text }
 }
 
-fn is_safe(method: &str) -> bool {
+/// A method that only reads, by RFC 9110 §9.2.1.
+pub fn is_safe(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE")
 }
 

@@ -44,6 +44,7 @@ pub use body::RawBody;
 pub use keys::{BadRedact, SchemaMarks};
 
 use crate::config;
+use crate::extract;
 use crate::pseudonym::Pseudonyms;
 use sidelog_event::{AuditEvent, Message};
 use sidelog_journal::Storable;
@@ -73,33 +74,63 @@ impl Redacted<AuditEvent<'_>> {
 }
 
 impl Redacted<AuditEvent<'_>> {
-    /// Leaves out what an intent can do without, where it does not fit its slot.
-    pub fn shorten(&mut self) {
+    /// Writes the readable line. Only now, of members that are redacted: a line made of raw ones may
+    /// hold a secret in part or encoded, as no rule knows it again.
+    pub fn tell(&mut self) {
         let event = &mut self.0;
-        for text in [
-            &mut event.http.query,
-            &mut event.http.user_agent,
-            &mut event.operation.summary,
-            &mut event.client.forwarded,
-        ] {
-            *text = Cow::Borrowed("");
-        }
-        event.operation.tags.clear();
-        event.operation.alternatives.clear();
-        event.actor.roles.clear();
-        for text in [
-            &mut event.http.path,
-            &mut event.http.host,
-            &mut event.operation.route,
-            &mut event.operation.resource_id,
-        ] {
-            if text.chars().nth(120).is_some() {
-                *text = Cow::Owned(text.chars().take(120).collect());
+        let line = extract::message(&event.actor, &event.operation, &event.http, event.outcome);
+        event.message = line.into();
+    }
+
+    /// Leaves the bodies out; their sizes and digests stay.
+    pub fn drop_bodies(&mut self) {
+        for message in [&mut self.0.request, &mut self.0.response] {
+            if !message.body.is_empty() {
+                message.body = Cow::Borrowed("");
+                message.body_state = Cow::Borrowed("omitted:too_large");
             }
         }
-        for (_, value) in &mut event.operation.path_params.0 {
-            *value = Cow::Borrowed("");
+    }
+
+    /// Leaves out what an intent can do without, where it does not fit its slot, and cuts what is
+    /// longer than `max` characters.
+    pub fn shorten(&mut self, max: usize) {
+        let AuditEvent { service, http, operation, actor, client, policy, flags, redactions, .. } =
+            &mut self.0;
+        for text in [&mut http.query, &mut http.user_agent, &mut operation.summary, &mut client.forwarded] {
+            *text = Cow::Borrowed("");
         }
+        operation.tags.clear();
+        operation.alternatives.clear();
+        operation.path_params.0.clear();
+        actor.roles.clear();
+        redactions.rules.clear();
+        flags.truncate(4);
+        let members = [
+            service,
+            policy,
+            &mut http.method,
+            &mut http.effective_method,
+            &mut http.host,
+            &mut http.path,
+            &mut http.request_id,
+            &mut operation.id,
+            &mut operation.route,
+            &mut operation.api_version,
+            &mut operation.resource_type,
+            &mut operation.resource_id,
+            &mut actor.id,
+            &mut actor.name,
+            &mut actor.kind,
+            &mut actor.tenant,
+        ];
+        for text in members {
+            if let Some((cut, _)) = text.char_indices().nth(max) {
+                *text = Cow::Owned(text.get(..cut).unwrap_or_default().to_owned());
+            }
+        }
+        let messages = [&mut self.0.request, &mut self.0.response];
+        messages.into_iter().for_each(|m| m.content_type = Cow::Borrowed(""));
     }
 }
 
@@ -202,7 +233,10 @@ impl Redactor {
 
     /// Everything of an event but its messages.
     fn members(&self, pass: &mut Pass<'_>, event: &mut AuditEvent<'_>, tally: &mut Tally) {
-        let secrets = path_params(pass, &mut event.operation.path_params.0, tally);
+        let (secrets, changed) = path_params(pass, &mut event.operation.path_params.0, tally);
+        if changed {
+            same_resource(event);
+        }
         let path = path::read(pass, &event.http.path, &secrets);
         apply(path, &mut event.http.path, tally);
         let query = form::read(pass, &event.http.query);
@@ -297,26 +331,43 @@ fn apply(edits: Edits, text: &mut Cow<'_, str>, tally: &mut Tally) {
     }
 }
 
-/// Masks path parameters and returns the values that were masked by name, since the path, the
-/// resource and the message repeat them.
+/// Masks path parameters. Returns the values that were masked by name, since the path and the resource
+/// repeat them, and whether anything was masked.
 fn path_params(
     pass: &mut Pass<'_>,
     params: &mut [(Cow<'_, str>, Cow<'_, str>)],
     tally: &mut Tally,
-) -> Vec<(String, Tally)> {
-    let mut secrets = Vec::new();
+) -> (Vec<(String, Tally)>, bool) {
+    let (mut secrets, mut changed) = (Vec::new(), false);
     for (name, value) in params {
         match pass.name(name) {
             Some(rule) if **value != *MASK && !value.is_empty() => {
                 let secret = std::mem::replace(value, Cow::Borrowed(MASK)).into_owned();
                 tally.merge(Tally::one(rule));
                 secrets.push((secret, Tally::one(rule)));
+                changed = true;
             }
             Some(_) => {}
-            None => member(pass, value, tally),
+            None => {
+                let before = value.clone();
+                member(pass, value, tally);
+                changed |= before != *value;
+            }
         }
     }
-    secrets
+    (secrets, changed)
+}
+
+/// Takes the resource's id from the masked parameters: it is one of them, but bounded and made
+/// printable, so that no rule need know it again.
+fn same_resource(event: &mut AuditEvent<'_>) {
+    let operation = &mut event.operation;
+    let route = (!operation.route.is_empty()).then_some(&*operation.route);
+    let again = extract::resource(&event.http.effective_method, route, &operation.path_params);
+    if again.kind == operation.resource_type && !operation.resource_id.is_empty() {
+        let id = again.id.into_owned();
+        operation.resource_id = id.into();
+    }
 }
 
 /// Removes known secrets from a text made of the event's other members.

@@ -1,0 +1,65 @@
+use super::*;
+use tempfile::TempDir;
+
+fn config(dir: &TempDir) -> Config {
+    let text = "{version: 1, service: s, upstream: 'http://127.0.0.1:1'}";
+    let (mut config, _) = config::from_text(text, "sidelog.yaml", dir.path(), &|_| None).unwrap();
+    config.journal.dir = dir.path().join("journal");
+    config
+}
+
+fn key(dir: &TempDir) -> String {
+    std::fs::read_to_string(dir.path().join("journal").join(KEY_FILE)).unwrap()
+}
+
+fn start(dir: &TempDir) -> Auditor {
+    Auditor::start(&config(dir)).unwrap()
+}
+
+#[test]
+fn a_key_is_made_once_for_its_owner_only_and_kept() {
+    use std::os::unix::fs::PermissionsExt;
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let fingerprint = start(&one).pseudonyms().fingerprint(b"x");
+    assert_eq!(key(&one).len(), 64);
+    let mode = std::fs::metadata(one.path().join("journal").join(KEY_FILE)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(start(&one).pseudonyms().fingerprint(b"x"), fingerprint);
+    assert_ne!(start(&two).pseudonyms().fingerprint(b"x"), fingerprint);
+}
+
+/// A sidecar that does not start takes its service down with it.
+#[test]
+fn a_key_that_cannot_be_used_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(start(&dir));
+    std::fs::write(dir.path().join("journal").join(KEY_FILE), "short").unwrap();
+    drop(start(&dir));
+    assert_eq!(key(&dir).len(), 64);
+}
+
+#[test]
+fn a_configured_key_that_cannot_be_read_stops_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(&dir);
+    config.redact.pseudonym_key_file = Some(dir.path().join("none.key"));
+    assert!(matches!(Auditor::start(&config), Err(StartError::Key { .. })));
+}
+
+#[test]
+fn a_broken_document_does_not_stop_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(&dir);
+    std::fs::write(dir.path().join("bad.yaml"), "paths: [").unwrap();
+    config.openapi = vec![dir.path().join("bad.yaml"), dir.path().join("none.yaml")];
+    assert!(Auditor::start(&config).unwrap().rules().specs.operations().is_empty());
+}
+
+#[test]
+fn an_intent_that_cannot_be_read_is_counted_as_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let auditor = start(&dir);
+    auditor.record_orphan(b"{\"half\":");
+    assert!(auditor.scrape().contains("sidelog_lost_events_total{reason=\"corrupt\"} 1"));
+    assert_eq!((auditor.metrics().orphaned.get(), auditor.metrics().events.get()), (0, 0));
+}
