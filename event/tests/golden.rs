@@ -3,6 +3,8 @@
 //! A change that breaks one of these needs a new version number (see the crate's documentation);
 //! one that adds a member adds it to `whole.json`.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers are tests too")]
+
 use serde::Deserialize;
 use serde_json::Value;
 use sidelog_event::{AuditEvent, Envelope, Loss, Position, RecordKind, VERSION, stamp};
@@ -62,6 +64,7 @@ fn the_minimal_event_writes_nothing_that_is_empty() {
     }
 }
 
+#[expect(clippy::ptr_arg, reason = "whether it is borrowed is the question")]
 fn is_borrowed(text: &Cow<'_, str>) -> bool {
     matches!(text, Cow::Borrowed(_))
 }

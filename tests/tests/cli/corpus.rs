@@ -14,9 +14,6 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Bytes of a document that a debug build reads in a few seconds.
-const LARGE: u64 = 64 << 20;
-
 /// One line of the cases file.
 #[derive(Deserialize)]
 struct Case {
