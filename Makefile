@@ -16,10 +16,7 @@ test: ## every test, against real services
 	cargo test --workspace
 
 bench: ## side by side with peers
-	cargo run --release -p sidelog-bench
-
-bench-%: ## one comparison, by name
-	cargo run --release -p sidelog-bench -- $*
+	bench/run.sh
 
 check: ## formatter, lints, generated files
 	cargo fmt --all --check
