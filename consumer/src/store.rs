@@ -64,7 +64,15 @@ pub enum StoreError {
 const MESSAGE: usize = 200;
 
 fn brief(error: &clickhouse::error::Error) -> String {
-    let text = error.to_string();
+    let mut text = error.to_string();
+    // "client error (Connect)" alone helps nobody: the innermost cause does.
+    let mut cause = std::error::Error::source(error);
+    while let Some(deeper) = cause.and_then(std::error::Error::source) {
+        cause = Some(deeper);
+    }
+    if let Some(cause) = cause {
+        text = format!("{text}: {cause}");
+    }
     let line = text.lines().next().unwrap_or_default();
     line.chars().take(MESSAGE).collect()
 }
@@ -161,6 +169,9 @@ impl Store {
             .with_setting("insert_deduplicate", "1")
             .with_setting("insert_deduplication_token", token)
             .with_setting("async_insert", "0")
+            // Not by accident either: the server refuses rows of a second partition.
+            .with_setting("max_partitions_per_insert_block", "1")
+            .with_setting("throw_on_max_partitions_per_insert_block", "1")
             .with_setting("max_insert_block_size", MAX_BLOCK_ROWS)
             .with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
         for row in rows {

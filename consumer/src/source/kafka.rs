@@ -329,7 +329,8 @@ impl Poller {
                     if let Some((code, reason)) = self.consumer.client().fatal_error() {
                         return Err(SourceError::Other(format!("Kafka: {code}: {reason}")));
                     }
-                    tracing::warn!(%error, "Kafka");
+                    // The callback for errors has told of brokers that are down.
+                    tracing::debug!(%error, "poll");
                     return Ok(());
                 }
             };
