@@ -13,7 +13,7 @@ demo: ## one machine, a real service, a question in SQL (SMOKE=1: check it and e
 test: ## every test, against real services
 	scripts/deps.sh
 	cargo build --workspace --bins
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 bench: ## side by side with peers
 	bench/run.sh

@@ -1,7 +1,7 @@
 //! Validates the sources of an actor's identity: whoever is believed here can be anyone in the log.
 
 use super::load::{Check, quoted};
-use super::problem::shown;
+use super::problem::shown_path;
 use super::tree::At;
 use super::{ActorRule, Claims, HeaderRule, JwtRule, yaml};
 use std::path::PathBuf;
@@ -90,7 +90,7 @@ fn jwks(check: &mut Check<'_>, file: &At<String>) -> Option<(PathBuf, String)> {
     const KEY: &str = "actor.jwt.jwks_file";
     const HELP: &str = "a JWKS document is JSON: {\"keys\": [...]}";
     let (path, bytes) = check.file(file, KEY)?;
-    let name = if file.from_env { "the file".to_string() } else { shown(&path.to_string_lossy()) };
+    let name = if file.from_env { "the file".to_string() } else { shown_path(&path) };
     let Ok(text) = String::from_utf8(bytes) else {
         check.error(file.at, format!("`{KEY}`: {name} is not UTF-8"), HELP);
         return None;

@@ -3,7 +3,7 @@
 //!
 //! Reads the files that `*_file` keys name; looks whether OpenAPI documents are there. Opens no socket.
 
-use super::problem::{Help, Pos, Problems, Severity, nearest, one_of, shown};
+use super::problem::{Help, Pos, Problems, Severity, nearest, one_of, shown, shown_path};
 use super::tree::At;
 use super::{
     Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Delivery, Journal, Kafka, Level, OnFull,
@@ -190,8 +190,7 @@ impl Check<'_> {
             Ok(bytes) => Some((path, bytes)),
             Err(why) => {
                 let help = "paths are relative to the configuration file";
-                let name =
-                    if value.from_env { "the file".to_string() } else { shown(&path.to_string_lossy()) };
+                let name = if value.from_env { "the file".to_string() } else { shown_path(&path) };
                 self.error(value.at, format!("`{key}`: cannot read {name}: {why}"), help);
                 None
             }

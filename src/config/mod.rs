@@ -45,7 +45,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     let name = path.to_string_lossy();
     let unreadable = |why: String| {
         let help = "name a configuration with --config FILE".to_string();
-        let message = format!("cannot read {}: {why}", problem::shown(&name));
+        let message = format!("cannot read {}: {why}", problem::shown_path(path));
         vec![Problem { place: None, message, help: Some(help), severity: Severity::Error }]
     };
     let bytes = std::fs::read(path).map_err(|e| unreadable(load::why(&e)))?;

@@ -2,6 +2,7 @@
 
 use super::Place;
 use std::fmt;
+use std::path::Path;
 
 /// A line and column, both from 1; 0 where nothing was typed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,11 +156,18 @@ pub(super) fn one_of<S: AsRef<str>>(words: &[S]) -> String {
 
 /// A value as messages show it: one line, bounded, in backticks.
 pub(super) fn shown(value: &str) -> String {
-    /// Characters of a value a message shows.
-    const MAX: usize = 60;
-    let mut text: String = value.chars().take(MAX).flat_map(char::escape_debug).collect();
+    shown_up_to(60, value)
+}
+
+/// A path as messages show it: whole, for its end is what tells it from others.
+pub(super) fn shown_path(path: &Path) -> String {
+    shown_up_to(4096, &path.to_string_lossy())
+}
+
+fn shown_up_to(max: usize, value: &str) -> String {
+    let mut text: String = value.chars().take(max).flat_map(char::escape_debug).collect();
     text = text.replace("\\\"", "\"").replace("\\'", "'");
-    if value.chars().count() > MAX {
+    if value.chars().count() > max {
         text.push('…');
     }
     format!("`{text}`")

@@ -1,6 +1,6 @@
 //! Whole files: the examples, the broken ones with their messages, and every default.
 
-use super::problem::shown;
+use super::problem::shown_path;
 use super::tree::{Kind, Node};
 use super::*;
 use serde_json::Value;
@@ -74,6 +74,16 @@ fn broken_files_say_what_is_wrong_where_and_how_to_mend_it() {
         assert!(!told.contains("s3cret") && !told.contains("hunter2"), "{told}");
         golden(&path.with_extension("stderr"), &told);
     }
+}
+
+#[test]
+fn long_paths_are_told_whole() {
+    let dir = Path::new("/").join("long-".repeat(40));
+    let told = lines(
+        &from_text(&format!("{MINIMAL}clickhouse: {{password_file: absent}}"), "x.yaml", &dir, &no_env)
+            .expect_err("absent"),
+    );
+    assert!(told.contains(&format!("`{}/absent`", dir.display())), "{told}");
 }
 
 #[test]
@@ -574,7 +584,7 @@ fn the_command_line_alone_is_enough() {
     let told = lines(&problems);
     assert!(told.contains("error: `upstream`: https:// is not supported yet"), "{told}");
     // Typed just now: an error, where a file's would be a warning.
-    let absent = format!("error: `openapi`: cannot read {}", shown(&absent[0].to_string_lossy()));
+    let absent = format!("error: `openapi`: cannot read {}", shown_path(&absent[0]));
     assert!(told.contains(&absent), "{told}");
     assert!(problems.iter().all(|p| p.place.is_none()));
 }
