@@ -17,15 +17,16 @@ pub(super) type Client = ThreadedProducer<Context>;
 /// Bytes of one batch, unless the user says otherwise or the broker takes less.
 const BATCH_BYTES: usize = 256 << 10;
 
-/// What is worth setting. The user's properties come after and may change it.
-const DEFAULTS: [(&str, &str); 7] = [
-    ("client.id", "sidelog"),
-    ("linger.ms", "50"),
-    ("compression.codec", "lz4"),
-    ("queue.buffering.max.messages", "20000"),
-    ("queue.buffering.max.kbytes", "16384"),
-    ("partitioner", "murmur2_random"),
-    ("socket.keepalive.enable", "true"),
+/// What is worth setting, under all the names it has (librdkafka is given them in no order). The user's
+/// properties stand instead.
+const DEFAULTS: [(&[&str], &str); 7] = [
+    (&["client.id"], "sidelog"),
+    (&["linger.ms", "queue.buffering.max.ms"], "50"),
+    (&["compression.codec", "compression.type"], "lz4"),
+    (&["queue.buffering.max.messages"], "20000"),
+    (&["queue.buffering.max.kbytes"], "16384"),
+    (&["partitioner"], "murmur2_random"),
+    (&["socket.keepalive.enable"], "true"),
 ];
 
 /// What makes the promises. The configuration has refused properties that contradict it.
@@ -41,11 +42,13 @@ const PROMISES: [(&str, &str); 4] = [
 
 pub(super) fn config(kafka: &config::Kafka, batch_bytes: usize) -> ClientConfig {
     let mut client = ClientConfig::new();
-    for (key, value) in DEFAULTS {
-        client.set(key, value);
-    }
     for (key, value) in &kafka.properties {
         client.set(key, value);
+    }
+    for (names, value) in DEFAULTS {
+        if let ([name, ..], false) = (names, names.iter().any(|name| client.get(name).is_some())) {
+            client.set(*name, value);
+        }
     }
     for (key, value) in PROMISES {
         client.set(key, value);

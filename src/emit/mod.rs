@@ -2,8 +2,8 @@
 //! over what the broker has acknowledged without a hole.
 //!
 //! Promises: nothing is skipped; in the topic, every record of a producer stands for the first time
-//! after all before it (one key, one partition, idempotence, and a producer that ends at the first
-//! batch it cannot deliver); memory is bounded (librdkafka's queue; when it is full the journal is
+//! after all before it (one key, one partition, idempotence, and a producer that introduces itself
+//! with one record and ends at the first batch it cannot deliver); memory is bounded (librdkafka's queue; when it is full the journal is
 //! not read). After a failure everything since the cursor is sent again; the consumer knows the
 //! duplicates by their positions. A record larger than the broker takes is sent without its bodies
 //! and, if that does not help, as the loss of itself: it never holds up the others.
@@ -39,6 +39,9 @@ const TICK: Duration = Duration::from_millis(100);
 const MIN_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(8);
 
+/// A broker forgets a producer after a while without records (a day, by default).
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
 /// The thread that ships. Dropping it without [`Shipper::stop`] leaves the rest for the next start.
 pub struct Shipper {
     window: Arc<Window>,
@@ -62,8 +65,15 @@ impl Shipper {
     ) -> Result<Shipper, KafkaError> {
         let window = Arc::new(Window::default());
         let batch_bytes = client::batch_bytes(&kafka);
-        let mut run =
-            Run { journal, kafka, metrics, window: window.clone(), forms: BTreeMap::new(), batch_bytes };
+        let mut run = Run {
+            journal,
+            kafka,
+            metrics,
+            window: window.clone(),
+            forms: BTreeMap::new(),
+            batch_bytes,
+            known: None,
+        };
         let producer = run.create()?;
         let thread = std::thread::Builder::new()
             .name("shipper".into())
@@ -107,6 +117,8 @@ struct Run {
     /// Records after the cursor that are not sent whole.
     forms: BTreeMap<At, Form>,
     batch_bytes: usize,
+    /// Whose records the broker knows the present producer by, and since when.
+    known: Option<(Uuid, Instant)>,
 }
 
 impl Run {
@@ -125,6 +137,7 @@ impl Run {
             }
             // Purges the queue, so that nothing overtakes the rewind, and brings the last reports.
             drop(producer);
+            self.known = None;
             let learned = self.learn();
             self.commit();
             self.window.clear();
@@ -187,7 +200,7 @@ impl Run {
             };
             let envelope =
                 BaseRecord::with_opaque_to(&self.kafka.topic, opaque).key(key).payload(message.as_slice());
-            let Err((error, _)) = producer.send(envelope) else { return Ok(()) };
+            let Err((error, _)) = producer.send(envelope) else { return self.introduce(producer, record) };
             self.window.unpush();
             match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::QueueFull) => {
@@ -206,6 +219,31 @@ impl Run {
                     return Err(Ended::Failed);
                 }
             }
+        }
+    }
+
+    /// Waits for the report of the first record. A broker that does not know a producer takes batches of
+    /// it from any number on: the second in flight would be stored although the first was refused. Of
+    /// one it knows, it takes none after a refused one.
+    fn introduce(&mut self, producer: &Client, record: &Record) -> Result<(), Ended> {
+        let known = |(who, since): (Uuid, Instant)| who == record.producer && since.elapsed() < REMEMBERED;
+        if self.known.is_some_and(known) {
+            return Ok(());
+        }
+        loop {
+            let reports = self.window.reports();
+            self.commit();
+            if self.failed(producer) {
+                return Err(Ended::Failed);
+            }
+            if self.window.len() == 0 {
+                self.known = Some((record.producer, Instant::now()));
+                return Ok(());
+            }
+            if self.window.overdue() {
+                return Err(Ended::Stopped);
+            }
+            self.window.wait(reports, TICK);
         }
     }
 
@@ -234,6 +272,7 @@ impl Run {
     fn commit(&mut self) {
         if let Some((at, mark)) = self.window.take_done() {
             self.journal.commit(&mark);
+            self.known = self.known.map(|(who, _)| (who, Instant::now()));
             self.forms.retain(|pending, _| *pending > at);
         }
     }
