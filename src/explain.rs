@@ -218,7 +218,7 @@ fn because(head: &Head<'_>, judged: &Judged<'_, '_>) -> String {
 
 fn trust(actor: &Actor<'_>) -> String {
     let key = match actor.source {
-        ActorSource::ApiKey => "; the sidecar's own key gives another fingerprint",
+        ActorSource::ApiKey | ActorSource::Cookie => "; the sidecar's own key gives another fingerprint",
         _ => "",
     };
     match (actor.verified, actor.unverified_reason.as_ref()) {

@@ -206,6 +206,7 @@ pub(super) fn anonymous() -> Actor<'static> {
         roles: Vec::new(),
         source: ActorSource::Anonymous,
         verified: false,
+        on_behalf_of: "".into(),
         unverified_reason: "".into(),
         credential: "".into(),
     }

@@ -497,6 +497,7 @@ mod tests {
                 roles: vec!["admin".into(), "dev".into()],
                 source: ActorSource::VerifiedJwt,
                 verified: true,
+                on_behalf_of: "".into(),
                 unverified_reason: "".into(),
                 credential: pseudonyms().fingerprint(token.as_bytes()).into(),
             };

@@ -23,7 +23,9 @@ mod request;
 mod resource;
 mod text;
 
-pub use request::{effective_method, form_method, is_safe, request_id, trace_id, user_agent};
+pub use request::{
+    effective_method, form_method, idempotency_key, is_safe, request_id, trace_id, user_agent,
+};
 pub use resource::{Resource, message, outcome, resource};
 pub use text::{Clean, clean};
 

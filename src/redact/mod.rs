@@ -114,15 +114,18 @@ impl Redacted<AuditEvent<'_>> {
             &mut http.host,
             &mut http.path,
             &mut http.request_id,
+            &mut http.idempotency_key,
             &mut operation.id,
             &mut operation.route,
             &mut operation.api_version,
             &mut operation.resource_type,
             &mut operation.resource_id,
+            &mut operation.protocol,
             &mut actor.id,
             &mut actor.name,
             &mut actor.kind,
             &mut actor.tenant,
+            &mut actor.on_behalf_of,
         ];
         for text in members {
             if let Some((cut, _)) = text.char_indices().nth(max) {
@@ -274,7 +277,8 @@ impl Redactor {
             &mut event.policy,
             &mut event.message,
         ];
-        let lists = [&mut operation.tags, &mut operation.alternatives, &mut actor.roles, flags];
+        let lists =
+            [&mut operation.tags, &mut operation.alternatives, &mut operation.calls, &mut actor.roles, flags];
         let all = members.into_iter().chain(error).chain(reason).chain(lists.into_iter().flatten());
         for text in all {
             member(pass, text, tally);
