@@ -5,6 +5,7 @@ use super::*;
 use proptest::prelude::*;
 
 mod cases;
+mod members;
 mod properties;
 
 /// Never to be seen again.

@@ -1,6 +1,4 @@
 //! The consumer against the real engine: tables, exactly once, gaps, dead letters.
-//!
-//! Skipped with a line on stderr where the engine's library is absent.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers are tests too")]
 
@@ -17,7 +15,7 @@ use sidelog_consumer::source::journal::JournalSource;
 use sidelog_consumer::source::{Batch, Dead, Fetched, Limits, Source, SourceError};
 use sidelog_consumer::store::{Store, StoreOptions};
 use sidelog_event::{Position, RecordKind, stamp};
-use sidelog_standalone::engine::{Engine, EngineError, EngineOptions};
+use sidelog_standalone::engine::{Engine, EngineOptions};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -29,18 +27,10 @@ const READY: Duration = common::READY;
 const OCTOBER: i64 = 1_790_899_200_000; // 2026-10-02T00:00:00Z
 const DAY: i64 = 86_400_000;
 
-/// None where the library is absent.
-fn engine(data: &Path) -> Option<Engine> {
+fn engine(data: &Path) -> Engine {
     // A fixed port, so that it is the same after a kill.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    match Engine::start_ready(&EngineOptions { http_port: port, ..options(data) }, READY) {
-        Ok(engine) => Some(engine),
-        Err(error @ EngineError::NoLibrary { .. }) => {
-            eprintln!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+    Engine::start_ready(&EngineOptions { http_port: port, ..options(data) }, READY).unwrap()
 }
 
 fn store(engine: &Engine) -> Store {
@@ -203,7 +193,7 @@ fn stored(engine: &Engine) -> String {
 #[tokio::test]
 async fn migrations_run_once_though_started_twice_and_together() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let stores = [store(&engine), store(&engine), store(&engine)];
     let (a, b, c) = tokio::join!(
         migrate::migrate(&stores[0]),
@@ -228,7 +218,7 @@ async fn migrations_run_once_though_started_twice_and_together() {
 #[tokio::test]
 async fn an_event_becomes_a_row_with_all_it_says() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     live(&store(&engine), vec![batch(producer(1), 1..=1)], false).await;
     let row = sql(
         &engine,
@@ -286,7 +276,7 @@ async fn an_event_becomes_a_row_with_all_it_says() {
 #[tokio::test]
 async fn what_is_read_again_is_not_stored_again() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let store = store(&engine);
     // Months and tables mixed; a replay within a life (the shipper rewinds).
     let life = live(&store, vec![batch(producer(1), 1..=700), batch(producer(1), 300..=1000)], false).await;
@@ -305,7 +295,7 @@ async fn what_is_read_again_is_not_stored_again() {
 #[tokio::test]
 async fn an_insert_cut_between_months_and_tables_is_completed() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let store = store(&engine);
     live(&store, vec![batch(producer(1), 1..=600)], false).await;
     // What a consumer leaves that dies after the first month: the others are missing.
@@ -318,7 +308,7 @@ async fn an_insert_cut_between_months_and_tables_is_completed() {
 #[tokio::test]
 async fn a_gap_is_recorded_once_and_losses_explain_theirs() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let store = store(&engine);
     let mut first = batch(producer(1), (1..=100).filter(|n| !(40..=49).contains(n)));
     // 101..=109 were lost, and 110 says so; 111 is missing, and comes late.
@@ -346,7 +336,7 @@ async fn a_gap_is_recorded_once_and_losses_explain_theirs() {
 #[tokio::test]
 async fn a_forgotten_or_quiet_producer_is_no_gap() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let store = store(&engine);
     live(&store, vec![batch(producer(1), [1, 2, 3])], false).await;
     // Record 4 comes in another month than all that is stored, to a consumer that knows nothing.
@@ -364,7 +354,7 @@ async fn a_forgotten_or_quiet_producer_is_no_gap() {
 #[tokio::test]
 async fn a_record_that_cannot_be_read_blocks_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let store = store(&engine);
     let mut mixed = batch(producer(1), 1..=5);
     push(&mut mixed, Position { producer: producer(1), boot: 1, seq: 6 }, What::Junk("{\"hello\""), 6);
@@ -397,7 +387,7 @@ fn life_of(producer: Uuid, from: u64, to: u64, size: u64) -> Vec<Batch> {
 async fn killing_the_engine_in_the_middle_of_inserts_loses_and_doubles_nothing() {
     const LAST: u64 = 40_000;
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let port = engine.http_url.rsplit(':').next().unwrap().parse().unwrap();
     let (store, data) = (store(&engine), dir.path().to_owned());
     let killer = tokio::task::spawn_blocking(move || {
@@ -439,7 +429,7 @@ impl sidelog_journal::Storable for Stored {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_is_read_to_its_end_and_committed() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let store = store(&engine);
     let opened =
         sidelog_journal::Journal::open(sidelog_journal::Options::new(dir.path().join("journal"))).unwrap();
@@ -486,7 +476,7 @@ fn cpu(pid: u32) -> f64 {
 #[ignore = "a measurement"]
 async fn speed() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let store = store(&engine);
     live(&store, vec![batch(producer(9), 1..=100)], false).await;
     for size in [1_000u64, 10_000, 50_000] {
