@@ -31,7 +31,8 @@ pub const MIGRATIONS: &[Migration] = migrations![
     (2, "0002_open_calls"),
     (3, "0003_losses"),
     (4, "0004_dead_letters"),
-    (5, "0005_views")
+    (5, "0005_views"),
+    (6, "0006_completeness"),
 ];
 
 const BOOTSTRAP: &str = "

@@ -14,6 +14,7 @@ use sidelog_consumer::pipeline::{self, Options};
 use sidelog_consumer::source::journal::JournalSource;
 use sidelog_consumer::source::{Batch, Dead, Fetched, Limits, Source, SourceError};
 use sidelog_consumer::store::{Store, StoreOptions};
+use sidelog_consumer::verify;
 use sidelog_event::{Position, RecordKind, stamp};
 use sidelog_standalone::engine::{Engine, EngineOptions};
 use std::collections::VecDeque;
@@ -412,6 +413,37 @@ async fn killing_the_engine_in_the_middle_of_inserts_loses_and_doubles_nothing()
     live(&store, life_of(producer(1), LAST / 2, LAST + 500, 900), false).await;
     let all = LAST + 500;
     assert_eq!(stored(&engine), format!("{all}\t{all}\t1\t{all}"));
+}
+
+#[tokio::test]
+async fn verify_tells_what_is_missing_and_what_is_known_to_be_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(dir.path());
+    let store = store(&engine);
+    let (whole, holed) = (producer(1), producer(2));
+    let mut batches = vec![batch(whole, 1..=100), batch(holed, 1..=10)];
+    let mut told = Batch::new("audit.events", 1);
+    push(&mut told, Position { producer: holed, boot: 1, seq: 16 }, What::Loss(11, 15), 16);
+    batches.push(told);
+    batches.push(batch(holed, 17..=20));
+    live(&store, batches, false).await;
+    let report = verify::verify(&store, None).await.unwrap();
+    let boot = |n: usize| {
+        let b = &report.boots[n];
+        (b.first_seq, b.last_seq, b.records, b.known_lost)
+    };
+    assert_eq!((boot(0), boot(1)), ((1, 100, 100, 0), (1, 20, 15, 5)));
+    assert_eq!((report.missing(), report.gaps.len()), (0, 0));
+    // Somebody deletes rows.
+    let delete = "ALTER TABLE audit.events DELETE WHERE seq IN (7, 8, 90) \
+                  AND producer = '01900000-0000-7000-8000-000000000001' SETTINGS mutations_sync = 2";
+    sql(&engine, delete);
+    let report = verify::verify(&store, Some(whole)).await.unwrap();
+    let gaps: Vec<_> = report.gaps.iter().map(|g| (g.producer, g.boot, g.first, g.last)).collect();
+    assert_eq!(gaps, [(whole, 1, 7, 8), (whole, 1, 90, 90)]);
+    assert_eq!((report.boots.len(), report.missing()), (1, 3));
+    assert!(report.to_string().contains("not complete: 0 known lost, 3 missing"), "{report}");
+    assert_eq!(verify::verify(&store, Some(holed)).await.unwrap().missing(), 0);
 }
 
 /// A record of the journal.

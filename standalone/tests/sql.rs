@@ -99,7 +99,7 @@ async fn every_column_of_the_views_is_described() {
     let engine = start(dir.path());
     fill(&engine).await;
     let text = std::fs::read_to_string(root("docs/sql.md")).unwrap();
-    for view in ["activity", "resource_history", "ocsf_api_activity", "otel_logs"] {
+    for view in ["activity", "resource_history", "completeness", "gaps", "ocsf_api_activity", "otel_logs"] {
         let columns = format!(
             "SELECT arrayStringConcat(groupArray(name), ',') FROM (SELECT name FROM system.columns \
              WHERE database = 'audit' AND table = '{view}' ORDER BY position) FORMAT TSVRaw"
