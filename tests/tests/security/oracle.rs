@@ -181,3 +181,96 @@ pub fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes.get(..bytes.len().min(200)).unwrap_or_default());
     text.into_owned()
 }
+
+/// The test of the test: each thing that an event may say wrongly, or not say, is noticed.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use harness::origin::requests;
+    use serde_json::json;
+
+    const RAW: &[u8] = b"POST /v1/orders?a=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+
+    fn seen(raw: &[u8]) -> Seen {
+        Seen {
+            raw: raw.to_vec(),
+            peer: [127, 1, 2, 3].into(),
+            received: Vec::new(),
+            end: End::Eof,
+            ledger: requests(raw).0,
+            forwarded: raw.to_vec(),
+            refused: Vec::new(),
+        }
+    }
+
+    fn event() -> Value {
+        json!({
+            "http": {"method": "POST", "path": "/v1/orders", "query": "a=1", "host": "a", "status": 200},
+            "client": {"peer_ip": "127.1.2.3"}, "level": "request",
+            "request": {"bytes": 3, "digest": keyed_digest(b"abc"), "body_state": "complete"},
+        })
+    }
+
+    #[test]
+    fn a_true_event_of_each_call_holds() {
+        assert_eq!(truth(&seen(RAW), &[&event()]), [""; 0]);
+        assert_eq!(truth(&seen(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"), &[]), [""; 0]);
+    }
+
+    #[test]
+    fn a_missing_or_second_event_is_noticed() {
+        assert_eq!(truth(&seen(RAW), &[]), ["executed without an event: POST /v1/orders?a=1"]);
+        assert_eq!(truth(&seen(RAW), &[&event(), &event()]).len(), 1);
+        let odd_reads: [&[u8]; 4] = [
+            b"get /x HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+            b"GET /x HTTP/1.1\r\nHost: a\r\nX-HTTP-Method-Override: DELETE\r\n\r\n",
+            b"GET /x?_method=DELETE HTTP/1.1\r\nHost: a\r\n\r\n",
+        ];
+        for raw in odd_reads {
+            assert_eq!(truth(&seen(raw), &[]).len(), 1, "{}", shown(raw));
+        }
+    }
+
+    #[test]
+    fn a_false_member_is_noticed() {
+        let false_members = [
+            ("/http/method", json!("PUT")),
+            ("/http/path", json!("/v1/order")),
+            ("/http/query", json!("a=2")),
+            ("/http/host", json!("b")),
+            ("/request/bytes", json!(4)),
+            ("/request/digest", json!(keyed_digest(b"abd"))),
+            ("/client/peer_ip", json!("127.0.0.1")),
+        ];
+        for (member, value) in false_members {
+            let mut event = event();
+            *event.pointer_mut(member).unwrap() = value;
+            assert!(!truth(&seen(RAW), &[&event]).is_empty(), "{member}");
+        }
+        let mut changed = seen(RAW);
+        changed.forwarded[30] ^= 1;
+        assert!(!truth(&changed, &[&event()]).is_empty(), "a byte changed on the way");
+    }
+
+    #[test]
+    fn a_member_answers_questions() {
+        let event = json!({"a": {"b": "text"}, "n": [1]});
+        let ask = |wanted: Value| members(&event, wanted.as_object().unwrap()).len();
+        assert_eq!(ask(json!({"a.b": "text", "a.c": null, "n": [1], "a.b.c": null})), 0);
+        assert_eq!(ask(json!({"a.b": {"has": ["te", "xt"], "lacks": "y", "length": 4}})), 0);
+        for wrong in
+            [json!("tex"), json!(null), json!({"has": "y"}), json!({"lacks": "x"}), json!({"length": 3})]
+        {
+            assert_eq!(ask(json!({ "a.b": wrong })), 1);
+        }
+        assert_eq!(ask(json!({"a.c": {"lacks": "x"}})), 1, "what is not there lacks nothing");
+    }
+
+    #[test]
+    fn answers_are_read_one_after_the_other() {
+        let stream = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 400 B\r\n\r\n";
+        assert_eq!(answers(stream), [200, 400]);
+        assert_eq!(answers(b""), [0; 0]);
+    }
+}
