@@ -46,8 +46,7 @@ pub const PENDING: &[(u32, &str)] = &[
     (51, "calls within a call are not told yet"),
     (52, HTTP2),
     (53, HTTP2),
-    (78, "Basic holds; cookies and client certificates are not actors yet"),
-    (88, "no secret is kept, but the body of a compressed message is left out"),
+    (78, "Basic, cookies and forwarded certificates hold; Sidelog speaks no TLS yet"),
 ];
 
 const HTTP2: &str = "HTTP/2 is refused and counted (`http2_preface`)";
