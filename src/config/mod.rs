@@ -223,6 +223,8 @@ pub struct Audit {
 pub struct Capture {
     /// Bytes of each body kept for the event.
     pub max_body: usize,
+    /// Bytes of a body with its `Content-Encoding` removed; of larger ones nothing is kept.
+    pub max_decoded: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -349,8 +351,19 @@ pub struct Redact {
     pub keys: Vec<String>,
     /// Key names never masked by name (value detectors still apply).
     pub keep: Vec<String>,
+    pub unknown: Unknown,
     /// None: a random key is made in the journal directory.
     pub pseudonym_key_file: Option<PathBuf>,
+}
+
+/// What becomes of values that no schema declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unknown {
+    /// Kept, unless they are masked for another reason.
+    #[default]
+    Keep,
+    /// Masked: only declared fields keep their values.
+    Mask,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -136,7 +136,8 @@ fn every_default() {
     assert!(c.audit.ignore.is_empty() && c.audit.include_reads.is_empty() && c.audit.rules.is_empty());
     assert_eq!((c.audit.unmatched, c.audit.level), (Level::Request, Level::Request));
     assert_eq!(c.audit.delivery, Delivery::Written);
-    assert_eq!(c.capture.max_body, 65536);
+    assert_eq!((c.capture.max_body, c.capture.max_decoded), (65536, 1 << 20));
+    assert_eq!(c.redact.unknown, Unknown::Keep);
     assert!(c.actor.is_empty());
     assert!(c.client_ip.header.is_none() && c.client_ip.trusted_proxies.is_empty());
     assert!(c.redact.keys.is_empty() && c.redact.keep.is_empty() && c.redact.pseudonym_key_file.is_none());

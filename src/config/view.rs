@@ -3,7 +3,7 @@
 
 use super::{
     ActorRule, Audit, BasePath, ClientIp, Config, ForwardedCertRule, HeaderRule, Jwks, JwksUrl, JwtRule,
-    OnFull, Place, Redact, Relay, Rule, Selector,
+    OnFull, Place, Redact, Relay, Rule, Selector, Unknown,
 };
 use super::{properties, units};
 use serde_json::{Map, Value, json};
@@ -35,7 +35,7 @@ pub fn effective(config: &Config) -> Value {
     let host =
         if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.clone() };
     let ClientIp { header, trusted_proxies } = client_ip;
-    let Redact { keys, keep, pseudonym_key_file } = redact;
+    let Redact { keys, keep, unknown, pseudonym_key_file } = redact;
     json!({
         "version": 1,
         "service": service,
@@ -49,10 +49,18 @@ pub fn effective(config: &Config) -> Value {
         },
         "multi_segment": multi_segment,
         "audit": audit_rules(audit),
-        "capture": { "max_body": units::show_size(capture.max_body as u64) },
+        "capture": {
+            "max_body": units::show_size(capture.max_body as u64),
+            "max_decoded": units::show_size(capture.max_decoded as u64),
+        },
         "actor": actor.iter().map(actor_rule).collect::<Vec<_>>(),
         "client_ip": { "header": header, "trusted_proxies": trusted_proxies },
-        "redact": { "keys": keys, "keep": keep, "pseudonym_key_file": pseudonym_key_file },
+        "redact": {
+            "keys": keys,
+            "keep": keep,
+            "unknown": match unknown { Unknown::Keep => "keep", Unknown::Mask => "mask" },
+            "pseudonym_key_file": pseudonym_key_file,
+        },
         "journal": {
             "dir": journal.dir,
             "max_bytes": units::show_size(journal.max_bytes),

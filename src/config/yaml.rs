@@ -146,6 +146,10 @@ pub(super) struct Capture {
     /// Bytes of each body kept for the event, at most 16MiB. Traffic is never cut.
     #[schemars(example = &"64KiB")]
     pub max_body: At<Size>,
+    /// Bytes of a compressed body after decompression, at most 64MiB. Of larger ones only length and
+    /// digest are kept, and decompression stops there.
+    #[schemars(example = &"1MiB")]
+    pub max_decoded: At<Size>,
 }
 
 /// One source of the actor's identity.
@@ -376,11 +380,25 @@ pub(super) struct Redact {
     /// Names that are not masked for their name; values that look like secrets still are.
     #[schemars(schema_with = "text_or_list", extend("examples" = [["token_type"]]))]
     pub keep: Texts,
+    /// What becomes of fields and query parameters that the OpenAPI document does not declare.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"mask")]
+    pub unknown: Option<At<Unknown>>,
     /// The key of keyed digests, at least 16 bytes; relative to this file. Without it a random one
     /// is made in the journal directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"/run/secrets/redact.key")]
     pub pseudonym_key_file: Option<At<String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Unknown {
+    /// Their values are kept, unless they are masked for another reason.
+    #[default]
+    Keep,
+    /// Their values are masked, all of them where no operation matches; their names stay.
+    Mask,
 }
 
 /// The queue on disk between traffic and Kafka.
@@ -545,7 +563,7 @@ impl Default for Audit {
 
 impl Default for Capture {
     fn default() -> Self {
-        Capture { max_body: At::unset(Size("64KiB".into())) }
+        Capture { max_body: At::unset(Size("64KiB".into())), max_decoded: At::unset(Size("1MiB".into())) }
     }
 }
 
