@@ -596,8 +596,11 @@ mod tests {
     /// Redaction comes after, and may take what stands behind a telling word for a secret.
     #[test]
     fn ids_made_of_fingerprints_survive_redaction() {
-        let redactor =
-            crate::redact::Redactor::new(&config::Redact::default(), crate::extract::tests::pseudonyms());
+        let redactor = crate::redact::Redactor::new(
+            &config::Redact::default(),
+            1024,
+            crate::extract::tests::pseudonyms(),
+        );
         let redactor = redactor.unwrap();
         for (rule, field) in [
             (ActorRule::Cookie { name: "sid".into() }, ("Cookie", "sid=x")),
