@@ -24,6 +24,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;
 
+/// A method that only reads came with a body: harmless to most services, a hidden call to some.
+const SAFE_METHOD_WITH_BODY: &str = "safe_method_with_body";
+
 /// Watches the calls of one connection.
 #[derive(Debug)]
 pub struct Watcher {
@@ -98,7 +101,10 @@ impl Exchange {
         if auditor.on_full() == OnFull::Refuse && !auditor.journal().has_room() {
             return Err(Refusal { status: 503, reason: "journal_full" });
         }
-        let (facts, flags) = rules.facts(&head, peer, &judged);
+        let (facts, mut flags) = rules.facts(&head, peer, &judged);
+        if !framing.body.is_done() && extract::is_safe(head.method()) {
+            flags.push(SAFE_METHOD_WITH_BODY);
+        }
         auditor.metrics().open_calls.inc();
         let (request, response) = captures(auditor.max_body(), judged.decision.level, &head);
         let mut audited = Box::new(Audited {
