@@ -50,17 +50,18 @@ impl<O: Observer> Mux<O> {
             (Side::Service, kind::HEADERS) => self.response(header.stream, end),
             (Side::Service, _) => self.promise(header.stream, located.promised),
         };
-        let touched = self.list.touched;
-        let reader = self.reader(from);
-        match (verdict, reader.rewrite) {
-            (Verdict::Pass, None) => Ok(Step::Pass(located.total)),
-            (Verdict::Pass, Some(_)) => Ok(self.rewritten(from, header, &located)),
-            (Verdict::Drop, None) if touched => {
-                reader.rewrite = Some(false);
-                Ok(Step::Drop(located.total))
+        let step = match (verdict, self.reader(from).rewrite) {
+            (Verdict::Pass, None) => Step::Pass(located.total),
+            (Verdict::Pass, Some(_)) => self.rewritten(from, header, &located),
+            (Verdict::Drop, rewrite) => {
+                if rewrite.is_none() && self.list.touched {
+                    self.reader(from).rewrite = Some(false);
+                }
+                Step::Drop(located.total)
             }
-            (Verdict::Drop, _) => Ok(Step::Drop(located.total)),
-        }
+        };
+        self.list.trim();
+        Ok(step)
     }
 
     fn decode(&mut self, from: Side, located: &Located, bytes: &[u8]) -> Result<(), Broken> {

@@ -22,6 +22,9 @@ const ENTRY: usize = 32;
 /// allocations would exceed the table's bound.
 const REUSABLE: usize = 256;
 
+/// Room that a list may keep for the next one.
+const USUAL: usize = 16 << 10;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
     /// More bytes or fields than allowed.
@@ -53,6 +56,13 @@ impl List {
         self.bytes.clear();
         self.fields.clear();
         self.touched = false;
+    }
+
+    /// Gives the room of an unusually large list back.
+    pub fn trim(&mut self) {
+        if self.bytes.capacity() > USUAL {
+            *self = List::default();
+        }
     }
 
     fn slice(&self, span: &Span) -> &[u8] {

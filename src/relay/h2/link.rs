@@ -35,6 +35,8 @@ struct Lane {
     written: usize,
     /// Bytes of ours in `out`; counted until all of it is gone.
     injected: usize,
+    /// Written, but perhaps still in a buffer of the stream's own (TLS).
+    unflushed: bool,
     /// The last read filled a small block.
     busy: bool,
     /// There may be frames in the buffer that were not looked at for want of room.
@@ -46,7 +48,7 @@ struct Lane {
 
 impl Lane {
     fn is_flushed(&self) -> bool {
-        self.ready == 0 && self.out.is_empty()
+        self.ready == 0 && self.out.is_empty() && !self.unflushed
     }
 
     fn unread(&self) -> &[u8] {
@@ -83,10 +85,7 @@ impl Lane {
 
     /// Writes what may be written. True when all is gone.
     fn poll_flush<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> bool {
-        if self.is_flushed() {
-            return true;
-        }
-        while !self.is_flushed() {
+        while self.ready > 0 || !self.out.is_empty() {
             let bytes = match self.ready {
                 0 => self.out.get(self.written..).unwrap_or_default(),
                 n => self.buffer.bytes().get(..n).unwrap_or_default(),
@@ -101,11 +100,15 @@ impl Lane {
                 Poll::Pending => return false,
             };
             self.wrote(n);
+            self.unflushed = true;
         }
-        if Pin::new(to).poll_flush(cx).is_pending() {
-            return false;
+        if self.unflushed {
+            if Pin::new(to).poll_flush(cx).is_pending() {
+                return false;
+            }
+            self.unflushed = false;
+            self.buffer.release();
         }
-        self.buffer.release();
         true
     }
 
@@ -242,9 +245,10 @@ impl<C: Wire, U: Wire, O: Observer> Link<'_, C, U, O> {
             if let Err(over) = self.poll_up(cx).and_then(|()| self.poll_down(cx)) {
                 return Poll::Ready(over);
             }
-            // Each direction makes frames for the other, and room for them.
-            let resumes = (self.up.stalled && self.has_room(Side::Client))
-                || (self.down.stalled && self.has_room(Side::Service));
+            // Each direction makes frames for the other, and room for them. What is not flushed is woken
+            // by its socket.
+            let resumes = |lane: &Lane, side| lane.stalled && lane.is_flushed() && self.has_room(side);
+            let resumes = resumes(&self.up, Side::Client) || resumes(&self.down, Side::Service);
             if !resumes && !self.mux.may_speak(Side::Client) {
                 return self.verdict();
             }

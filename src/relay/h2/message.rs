@@ -141,7 +141,7 @@ impl Marks {
         if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
             return Err(unwanted(400, "scheme"));
         }
-        let path = value(self.path).ok_or(Malformed("pseudo_field"))?;
+        let path = value(self.path).filter(|p| !p.is_empty()).ok_or(Malformed("pseudo_field"))?;
         let rooted = path.first() == Some(&b'/') || (path == b"*" && method == b"OPTIONS");
         if !rooted || !parse::is_target(path) {
             return Err(unwanted(400, "bad_target"));
@@ -333,7 +333,7 @@ mod tests {
             (with(&[("content-length", "+0")]), Malformed("content_length")),
             ([&GET[..], &[("content-length", "0"); 2]].concat(), Malformed("content_length")),
             (with(&[("content_length", "3")]), unwanted(400, "underscore_field")),
-            (with(&[(":path", "")]), unwanted(400, "bad_target")),
+            (with(&[(":path", "")]), Malformed("pseudo_field")),
             (with(&[(":path", "a")]), unwanted(400, "bad_target")),
             (with(&[(":path", "*")]), unwanted(400, "bad_target")),
             (with(&[(":path", "http://h/")]), unwanted(400, "bad_target")),
