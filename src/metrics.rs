@@ -41,12 +41,16 @@ metrics! {
     connections: Counter = "sidelog_connections",
     /// Client connections open now.
     connections_open: Gauge = "sidelog_connections_open",
+    /// Client connections that speak HTTP/2; they carry many requests at once.
+    http2_connections: Counter = "sidelog_http2_connections",
     /// Requests with a head that could be read, forwarded or not.
     requests: Counter = "sidelog_requests",
     /// Requests refused, by reason; nothing of them reached the service, or not to the end.
     refused: Family<Reason, Counter> = "sidelog_refused",
     /// Connections to the service that failed.
     upstream_connect_failures: Counter = "sidelog_upstream_connect_failures",
+    /// HTTP/2 connections ended because the service does not speak HTTP/2.
+    upstream_not_http2: Counter = "sidelog_upstream_not_http2",
     /// Audit events written to the journal.
     events: Counter = "sidelog_events",
     /// Events of calls that matched no operation.

@@ -611,6 +611,8 @@ impl Check<'_> {
             head_timeout,
             drain_timeout: self.duration(&relay.drain_timeout, "relay.drain_timeout"),
             max_connections: relay.max_connections.value as usize,
+            max_streams: relay.max_streams.value as usize,
+            max_resets: relay.max_resets.value,
             upgrades: relay
                 .upgrades
                 .iter()

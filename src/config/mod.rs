@@ -444,6 +444,10 @@ pub struct Relay {
     pub drain_timeout: Duration,
     /// Connections at once; 0 = bounded by the process's file limit only.
     pub max_connections: usize,
+    /// HTTP/2 streams open at once on one connection.
+    pub max_streams: usize,
+    /// HTTP/2 streams a client may abandon unanswered per second, averaged over ten; 0 = any number.
+    pub max_resets: u32,
     /// `Upgrade` protocols that may become a tunnel.
     pub upgrades: Vec<String>,
     /// Worker threads; 0 = one per core.

@@ -103,6 +103,8 @@ fn relay_bounds(relay: &Relay) -> Value {
         "head_timeout": units::show_duration(relay.head_timeout),
         "drain_timeout": units::show_duration(relay.drain_timeout),
         "max_connections": relay.max_connections,
+        "max_streams": relay.max_streams,
+        "max_resets": relay.max_resets,
         "upgrades": relay.upgrades,
         "threads": relay.threads,
     })

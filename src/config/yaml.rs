@@ -499,6 +499,13 @@ pub(super) struct Relay {
     /// Connections at once; 0: as many as the process may have files.
     #[schemars(range(max = 10_000_000), example = 0)]
     pub max_connections: At<u32>,
+    /// HTTP/2 streams open at once on one connection.
+    #[schemars(range(min = 1, max = 100_000), example = 1000)]
+    pub max_streams: At<u32>,
+    /// HTTP/2 streams a client may abandon unanswered per second, averaged over ten; more end its
+    /// connection. 0: any number.
+    #[schemars(range(max = 1_000_000), example = 200)]
+    pub max_resets: At<u32>,
     /// `Upgrade` protocols that may become a tunnel.
     #[schemars(schema_with = "text_or_list", extend("examples" = [["websocket"]]))]
     pub upgrades: Texts,
@@ -667,6 +674,8 @@ impl Default for Relay {
             head_timeout: At::unset(Span("60s".into())),
             drain_timeout: At::unset(Span("25s".into())),
             max_connections: At::unset(0u32),
+            max_streams: At::unset(1000u32),
+            max_resets: At::unset(200u32),
             upgrades: vec![text("websocket")],
             threads: At::unset(0u32),
         }
