@@ -7,7 +7,7 @@ use crate::pseudonym::Pseudonyms;
 use crate::redact::Redacted;
 use crate::rules::Rules;
 use sidelog_event::{AuditEvent, MatchKind, Outcome, Stage};
-use sidelog_journal::{ClaimError, Journal, Opened, Options, Recovery, Slot, Storable};
+use sidelog_journal::{ClaimError, Journal, Missing, Opened, Options, Recovery, Slot, Storable};
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -93,6 +93,9 @@ impl Auditor {
         };
         for orphan in &orphans {
             auditor.record_orphan(&orphan.bytes);
+        }
+        for missing in &recovery.missing {
+            auditor.record_missing(missing);
         }
         auditor.journal.recovered();
         Ok(auditor)
@@ -193,6 +196,15 @@ impl Auditor {
         redacted.tell();
         self.record(redacted);
         self.metrics.orphaned.inc();
+    }
+
+    /// Records of earlier lives that cannot be read any more become a loss that the store shows. A
+    /// record speaks for its own producer only; what another one lost is in the log file alone.
+    fn record_missing(&self, missing: &Missing) {
+        if missing.producer == self.journal.producer() && self.journal.append_loss(missing).is_ok() {
+            let lost = missing.last.saturating_sub(missing.first).saturating_add(1);
+            self.metrics.lose_many(missing.reason.as_str(), lost);
+        }
     }
 
     /// The text of `/metrics`.

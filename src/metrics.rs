@@ -95,7 +95,11 @@ impl Metrics {
     }
 
     pub fn lose(&self, reason: &'static str) {
-        self.lost.get_or_create(&Reason { reason }).inc();
+        self.lose_many(reason, 1);
+    }
+
+    pub fn lose_many(&self, reason: &'static str, events: u64) {
+        self.lost.get_or_create(&Reason { reason }).inc_by(events);
     }
 
     pub fn ship_failure(&self, reason: &'static str) {

@@ -249,7 +249,7 @@ impl Keeper {
         let old = {
             let mut head = lock(&core.head);
             head.life = core.calls.life();
-            core.note(&head);
+            core.note(&mut head);
             std::mem::take(&mut head.spares)
         };
         for spare in old {
@@ -303,6 +303,7 @@ impl Keeper {
 mod tests {
     use super::*;
     use crate::core::Core;
+    use crate::frame::FrameKind;
     use crate::losses;
     use crate::plan::RESERVE;
     use crate::types::{Kind, Options, Reason, Record};
@@ -335,7 +336,7 @@ mod tests {
             .iter()
             .filter_map(|r| match r.kind {
                 Kind::Loss { first, last, .. } => Some(first..=last),
-                Kind::Data => None,
+                Kind::Data | Kind::Open => None,
             })
             .flatten()
             .collect()
@@ -349,7 +350,7 @@ mod tests {
         core.no_space.store(true, Ordering::Relaxed);
         let mut kept = 0;
         let refused = loop {
-            match core.append(Uuid::from_u128(1), &[7; 500]) {
+            match core.append(FrameKind::Data, Uuid::from_u128(1), &[7; 500]) {
                 Ok(_) => kept += 1,
                 Err(refused) => break refused,
             }
@@ -358,10 +359,10 @@ mod tests {
         assert_eq!((kept >= 12, refused.reason), (true, Reason::Io));
         assert!(!journal.has_room());
         wait("tried", || journal.stats().io_errors > 0);
-        let again = core.append(Uuid::from_u128(1), &[7; 500]).unwrap_err();
+        let again = core.append(FrameKind::Data, Uuid::from_u128(1), &[7; 500]).unwrap_err();
         core.no_space.store(false, Ordering::Relaxed);
         wait("room", || journal.has_room());
-        core.append(Uuid::from_u128(1), &[7; 500]).unwrap();
+        core.append(FrameKind::Data, Uuid::from_u128(1), &[7; 500]).unwrap();
         let mut records = Vec::new();
         journal.reader().next(Duration::ZERO, 1000, usize::MAX, &mut records);
         assert_eq!(named(&records), [refused.seq, again.seq]);
@@ -378,12 +379,12 @@ mod tests {
         let mut lost = Vec::new();
         // Until no loss can be recorded but by the close.
         while !lock(&core.head).spares.is_empty() || room() >= RESERVE + losses::FRAME {
-            lost.extend(core.append(Uuid::from_u128(1), b"small").err());
+            lost.extend(core.append(FrameKind::Data, Uuid::from_u128(1), b"small").err());
         }
         assert!(room() >= RESERVE, "the room is not kept: {}", room());
         for n in 0..losses::MAX {
             let len = if n % 2 == 0 { 100_000 } else { 500 };
-            lost.extend(core.append(Uuid::from_u128(1), &vec![7; len]).err());
+            lost.extend(core.append(FrameKind::Data, Uuid::from_u128(1), &vec![7; len]).err());
         }
         assert_eq!(lock(&core.head).waiting.ranges().len(), losses::MAX);
         journal.close();
@@ -398,7 +399,7 @@ mod tests {
         let (journal, core) = open(dir.path());
         core.no_space.store(true, Ordering::Relaxed);
         for _ in 0..5000 {
-            let _ = core.append(Uuid::from_u128(1), &[7; 500]);
+            let _ = core.append(FrameKind::Data, Uuid::from_u128(1), &[7; 500]);
         }
         std::thread::sleep(Duration::from_millis(50));
         assert!(journal.stats().io_errors <= 2, "{:?}", journal.stats());

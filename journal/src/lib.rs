@@ -84,6 +84,7 @@ mod core;
 mod cursor;
 mod disk;
 mod frame;
+mod inspect;
 mod journal;
 mod keeper;
 mod losses;
@@ -97,6 +98,7 @@ mod segment;
 mod sync;
 mod types;
 
+pub use inspect::{CursorRepair, Inspection, Repair, SegmentInfo, inspect, repair, visit};
 pub use journal::Journal;
 pub use open_calls::Slot;
 pub use reader::Reader;

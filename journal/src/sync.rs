@@ -249,6 +249,7 @@ fn abandon(core: &Core, d: &Dirty) {
 mod tests {
     use super::*;
     use crate::Journal;
+    use crate::frame::FrameKind;
     use crate::types::{Kind, Options};
     use std::sync::atomic::AtomicBool;
     use uuid::Uuid;
@@ -262,7 +263,7 @@ mod tests {
     }
 
     fn append(journal: &Journal) -> u64 {
-        journal.core().append(Uuid::from_u128(1), b"x").unwrap()
+        journal.core().append(FrameKind::Data, Uuid::from_u128(1), b"x").unwrap()
     }
 
     fn break_active_file(journal: &Journal) -> std::path::PathBuf {

@@ -176,8 +176,12 @@ pub struct Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Data,
-    /// `first..=last` of the same producer and boot are not in the log; `time` is the last of them.
+    /// The intent of a call whose end was not known yet; its end has a record of the same id.
+    Open,
+    /// `first..=last` of that boot of the same producer are not in the log. `boot` is the record's own
+    /// but for what an open found missing; `time` is the last of them, or when they were missed.
     Loss {
+        boot: u64,
         first: u64,
         last: u64,
         reason: Reason,
