@@ -6,6 +6,7 @@
 
 use crate::bell::Bell;
 use crate::disk;
+use crate::faults::Disk;
 use crate::frame::{self, FrameKind, Meta};
 use crate::losses::{self, Loss, Waiting};
 use crate::map::Mapped;
@@ -50,9 +51,7 @@ pub(crate) struct Core {
     /// The last loss a reader found, so that a rewind does not count it twice.
     pub corrupt_seen: Mutex<(u64, u64)>,
     pub counts: Counts,
-    /// Lets a test play a disk without room.
-    #[cfg(test)]
-    pub no_space: AtomicBool,
+    pub disk: Arc<dyn Disk>,
 }
 
 #[derive(Default)]

@@ -35,6 +35,22 @@ pub struct Journal {
 impl Journal {
     /// Opens the directory, whatever state it is in, and starts a new boot.
     pub fn open(options: Options) -> Result<Opened, OpenError> {
+        let (dir, interval) = (options.dir.clone(), options.sync_interval);
+        let (opened, keeper) = Journal::prepare(options)?;
+        let failed = |source| OpenError::Io { doing: "start a thread", dir, source };
+        let threads = start(&opened.journal.core, keeper, interval).map_err(failed)?;
+        *lock(&opened.journal.threads) = threads;
+        Ok(opened)
+    }
+
+    /// The same without threads: for simulations, which do the threads' work step by step.
+    pub fn open_stepwise(options: Options) -> Result<(Opened, Steps), OpenError> {
+        let (opened, keeper) = Journal::prepare(options)?;
+        let core = Arc::clone(&opened.journal.core);
+        Ok((opened, Steps { core, keeper }))
+    }
+
+    fn prepare(options: Options) -> Result<(Opened, Keeper), OpenError> {
         let dir = options.dir.clone();
         let failed = |doing| {
             let dir = dir.clone();
@@ -65,10 +81,9 @@ impl Journal {
         *lock(&core.lock) = Some(lock_file);
         let mut keeper = Keeper::new(Arc::clone(&core), cursor, delivered);
         first_segment(&core, &mut keeper);
-        let threads = start(&core, keeper, options.sync_interval).map_err(failed("start a thread"))?;
-        let journal = Arc::new(Journal { core, threads: Mutex::new(threads) });
+        let journal = Arc::new(Journal { core, threads: Mutex::new(Vec::new()) });
         let orphans = orphans.into_iter().chain(intents).collect();
-        Ok(Opened { journal, orphans, recovery })
+        Ok((Opened { journal, orphans, recovery }, keeper))
     }
 
     #[cfg(test)]
@@ -95,6 +110,12 @@ impl Journal {
     /// same id), the next open reports it as an [`Orphan`], also after a power cut.
     pub fn append_intent<S: Storable + ?Sized>(&self, intent: &S) -> Result<u64, Refused> {
         self.core.append(FrameKind::Intent, intent.id(), intent.bytes())
+    }
+
+    /// Keeps the intent of a call that will last. Unlike [`Journal::append_intent`], it is no reason for
+    /// the next open to report the call: the table of open calls is.
+    pub fn append_open<S: Storable + ?Sized>(&self, intent: &S) -> Result<u64, Refused> {
+        self.core.append(FrameKind::Open, intent.id(), intent.bytes())
     }
 
     /// Keeps a record that says that the numbers are missing: for [`Recovery::missing`]. A record speaks
@@ -248,6 +269,24 @@ impl Drop for Journal {
     }
 }
 
+/// The work of a journal's threads, to be done by hand.
+pub struct Steps {
+    core: Arc<Core>,
+    keeper: Keeper,
+}
+
+impl Steps {
+    /// One round of the keeper: pages, names, cursor, segments, losses, a look at the files.
+    pub fn keep(&mut self) {
+        self.keeper.round();
+    }
+
+    /// One round of the sync thread.
+    pub fn sync(&self) {
+        sync::step(&self.core);
+    }
+}
+
 /// What earlier lives left beside the log.
 pub(crate) struct Former {
     pub found: producer::Found,
@@ -398,8 +437,7 @@ fn assemble(
         lock: Mutex::new(None),
         corrupt_seen: Mutex::new((0, 0)),
         counts: Counts::default(),
-        #[cfg(test)]
-        no_space: AtomicBool::new(false),
+        disk: Arc::clone(&options.disk),
     }
 }
 

@@ -198,8 +198,8 @@ pub(crate) struct OpenCalls {
     carried: Mutex<Vec<u32>>,
     abandoned: AtomicU64,
     refused: AtomicU64,
-    /// By slot, the call whose intent was appended to the log for its age.
-    told: Mutex<Vec<Uuid>>,
+    /// By slot, the call (by the random end of its id) whose intent is in the log already.
+    told: Box<[AtomicU64]>,
 }
 
 struct Place {
@@ -243,7 +243,7 @@ impl OpenCalls {
             carried: Mutex::new((0..carried).collect()),
             abandoned: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            told: Mutex::new(Vec::new()),
+            told: (0..geometry.slots).map(|_| AtomicU64::new(0)).collect(),
         })
     }
 
@@ -271,7 +271,7 @@ impl OpenCalls {
         map.store_bytes(at + 16, id.as_bytes());
         map.store_bytes(at + 8, &crc.to_le_bytes());
         map.store(at, (SLOT_MAGIC + bytes.len() as u64).to_le());
-        Ok(Slot { table: Arc::clone(self), slot, cleared: false })
+        Ok(Slot { table: Arc::clone(self), slot, id, cleared: false })
     }
 
     /// Gives the intents of the calls of this life that are `due` to `record`, each until that says
@@ -282,17 +282,19 @@ impl OpenCalls {
             let Some(place) = &*place else { return };
             Arc::clone(&place.file)
         };
-        let mut told = lock(&self.told);
-        told.resize(self.geometry.slots as usize, Uuid::nil());
         let mut bytes = Vec::new();
-        for (slot, told) in self.taken().into_iter().zip(told.iter_mut()).filter_map(|(s, t)| Some((s?, t))) {
+        for (slot, told) in self.taken().into_iter().zip(&self.told).filter_map(|(s, t)| Some((s?, t))) {
             let at = self.geometry.offset(slot) as u64;
             disk::read_tolerant(&file, at, SLOT_HEADER, &mut bytes);
-            let Some(id) = uuid_at(&bytes, 16).filter(|id| id != told && due(*id)) else { continue };
+            let Some(id) =
+                uuid_at(&bytes, 16).filter(|id| told.load(Ordering::Relaxed) != tail(*id) && due(*id))
+            else {
+                continue;
+            };
             disk::read_tolerant(&file, at, self.geometry.slot_bytes as usize, &mut bytes);
             let intent = u64_at(&bytes, 0).and_then(|word| read_slot(word, &bytes));
             if intent.is_some_and(|intent| intent.id == id && record(id, &intent.bytes)) {
-                *told = id;
+                told.store(tail(id), Ordering::Relaxed);
             }
         }
     }
@@ -440,10 +442,22 @@ pub(crate) fn ids(occupied: &[Orphan]) -> HashSet<Uuid> {
 pub struct Slot {
     table: Arc<OpenCalls>,
     slot: u32,
+    id: Uuid,
     cleared: bool,
 }
 
+fn tail(id: Uuid) -> u64 {
+    id.as_u64_pair().1
+}
+
 impl Slot {
+    /// The call's intent is in the log: [`crate::Journal::append_open_calls`] leaves it out.
+    pub fn told(&self) {
+        if let Some(told) = self.table.told.get(self.slot as usize) {
+            told.store(tail(self.id), Ordering::Relaxed);
+        }
+    }
+
     /// The call's record is in the log. After the journal was closed this does nothing.
     pub fn clear(mut self) {
         self.cleared = true;
