@@ -13,12 +13,13 @@ use crate::extract;
 use crate::head::{Head, HeadIndex};
 use crate::policy::Decision;
 use crate::redact::{RawBody, SchemaMarks};
-use crate::relay::{self, BodyEnd, End, Observer, Refusal, RequestFraming};
-use crate::rules::{Facts, split_target};
+use crate::relay::{self, BodyEnd, Commit, End, Observer, Refusal, RequestFraming};
+use crate::rules::{Facts, Judged, split_target};
 use jiff::Timestamp;
 use sidelog_event::{AuditEvent, Delivery, Http, Level, Message, Outcome, Redactions, Stage};
 use sidelog_journal::Slot;
 use std::borrow::Cow;
+use std::future::ready;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -80,6 +81,7 @@ struct Audited {
     raw: Vec<u8>,
     index: HeadIndex,
     decision: Decision,
+    mutating: bool,
     facts: Facts,
     flags: Vec<&'static str>,
     request: Capture,
@@ -118,7 +120,9 @@ impl Exchange {
         if !judged.decision.recorded() {
             return Ok(Exchange(None));
         }
-        if auditor.on_full() == OnFull::Refuse && !auditor.journal().has_room() {
+        let Judged { decision, mutating, .. } = &judged;
+        let must_fit = auditor.on_full() == OnFull::Refuse || decision.delivery == Delivery::Strict;
+        if must_fit && *mutating && !auditor.journal().has_room() {
             return Err(Refusal { status: 503, reason: "journal_full" });
         }
         let (mut facts, mut flags) = rules.facts(&head, peer, &judged);
@@ -142,6 +146,7 @@ impl Exchange {
             raw: head.raw.to_vec(),
             index: head.index.clone(),
             decision: judged.decision,
+            mutating: judged.mutating,
             facts,
             flags,
             request,
@@ -158,6 +163,30 @@ impl Exchange {
 }
 
 impl relay::Call for Exchange {
+    fn hold(&self) -> Option<usize> {
+        let audited = self.0.as_ref()?;
+        (audited.decision.delivery == Delivery::Strict).then(|| audited.auditor.max_body())
+    }
+
+    fn commit(&mut self, whole: bool) -> Commit {
+        let Some(audited) = &mut self.0 else { return Box::pin(ready(Ok(()))) };
+        let Some(seq) = audited.append_intent(whole) else {
+            if audited.mutating {
+                // Nothing of it is in the log, and it will not be made.
+                self.0.take().into_iter().for_each(|audited| audited.forget());
+                return Box::pin(ready(Err(Refusal { status: 503, reason: "journal_full" })));
+            }
+            return Box::pin(ready(Ok(())));
+        };
+        let (mutating, durable) = (audited.mutating, audited.auditor.durable(seq));
+        Box::pin(async move {
+            match durable.await {
+                Err(()) if mutating => Err(Refusal { status: 503, reason: "not_durable" }),
+                _ => Ok(()),
+            }
+        })
+    }
+
     fn request_body(&mut self, bytes: &[u8]) {
         if let Some(audited) = &mut self.0 {
             audited.request.push(bytes, audited.auditor.pseudonyms());
@@ -195,6 +224,7 @@ impl relay::Call for Exchange {
     fn tunnel(&mut self) {
         if let Some(audited) = &mut self.0 {
             audited.flags.push("tunnel");
+            audited.tell_tunnel();
         }
     }
 
@@ -238,6 +268,47 @@ impl Audited {
         let no_body = || RawBody { complete: true, ..RawBody::default() };
         let intent = rules.redactor.redact(event, no_body(), no_body(), self.marks());
         self.intent = self.auditor.claim(intent);
+    }
+
+    /// Puts the call with what there is of its body into the log. `None`: there is no room.
+    fn append_intent(&self, whole: bool) -> Option<u64> {
+        let request = if whole { BodyEnd::Complete } else { BodyEnd::Open };
+        let (request, _) =
+            self.bodies(&End { request, response: BodyEnd::Open, error: None, own_status: None });
+        let mut event = self.event(Stage::Started);
+        self.override_method(&mut event);
+        let no_body = RawBody { complete: true, ..RawBody::default() };
+        let intent = self.auditor.rules().redactor.redact(event, request, no_body, self.marks());
+        let seq = self.auditor.record_intent(intent)?;
+        if let Some(slot) = &self.intent {
+            slot.told();
+        }
+        Some(seq)
+    }
+
+    /// A tunnel is open for long by nature: told of at once, unless its intent was.
+    fn tell_tunnel(&self) {
+        let Some(slot) = &self.intent else { return };
+        if self.decision.delivery == Delivery::Strict || !self.auditor.tells_open_calls() {
+            return;
+        }
+        let no_body = || RawBody { complete: true, ..RawBody::default() };
+        let redactor = &self.auditor.rules().redactor;
+        self.auditor.record_open(redactor.redact(
+            self.event(Stage::Started),
+            no_body(),
+            no_body(),
+            self.marks(),
+        ));
+        slot.told();
+    }
+
+    /// The call was refused before anything of it was recorded or forwarded.
+    fn forget(mut self) {
+        if let Some(intent) = self.intent.take() {
+            intent.clear();
+        }
+        self.auditor.metrics().open_calls.dec();
     }
 
     fn complete(mut self: Box<Self>, end: End) {

@@ -79,6 +79,10 @@ metrics! {
     journal_pending: Gauge = "sidelog_journal_pending_records",
     /// Journal syncs to disk that failed.
     journal_sync_failures: Gauge = "sidelog_journal_sync_failures",
+    /// Times the journal's files were found removed or cut short, and made again.
+    journal_reopened: Gauge = "sidelog_journal_reopened",
+    /// Attempts to make, name or remove a file of the journal that failed.
+    journal_io_errors: Gauge = "sidelog_journal_io_errors",
     /// Damaged regions found in the journal.
     journal_corrupt: Gauge = "sidelog_journal_corrupt_regions",
     /// Records acknowledged by Kafka.
@@ -103,7 +107,11 @@ impl Metrics {
     }
 
     pub fn lose(&self, reason: &'static str) {
-        self.lost.get_or_create(&Reason { reason }).inc();
+        self.lose_many(reason, 1);
+    }
+
+    pub fn lose_many(&self, reason: &'static str, events: u64) {
+        self.lost.get_or_create(&Reason { reason }).inc_by(events);
     }
 
     pub fn jwks_failure(&self, reason: &'static str) {

@@ -1,4 +1,5 @@
 use super::*;
+use sidelog_journal::{Kind, Reason};
 use tempfile::TempDir;
 
 fn config(dir: &TempDir) -> Config {
@@ -80,4 +81,39 @@ fn an_intent_that_cannot_be_read_is_counted_as_lost() {
     auditor.record_orphan(b"{\"half\":");
     assert!(auditor.scrape().contains("sidelog_lost_events_total{reason=\"corrupt\"} 1"));
     assert_eq!((auditor.metrics().orphaned.get(), auditor.metrics().events.get()), (0, 0));
+}
+
+/// What an earlier life lost becomes a record of this one.
+#[test]
+fn what_is_missing_of_an_earlier_life_is_told_as_a_loss_of_that_boot() {
+    let dir = tempfile::tempdir().unwrap();
+    let auditor = start(&dir);
+    let record = |_| {
+        let whole = include_bytes!("../../event/tests/data/whole.json");
+        let envelope: sidelog_event::Envelope<'_> = serde_json::from_slice(whole).unwrap();
+        auditor.record(auditor.rules().redactor.recover(envelope.event.unwrap()));
+    };
+    (0..5).for_each(record);
+    drop(auditor);
+    let journal = dir.path().join("journal");
+    let segment = std::fs::read_dir(&journal).unwrap().map(|e| e.unwrap().path());
+    let segment = segment.filter(|p| p.extension().is_some_and(|e| e == "seg")).min().unwrap();
+    let bytes = std::fs::read(&segment).unwrap();
+    let at = memchr::memmem::find_iter(&bytes, b"SLf1").nth(2).unwrap();
+    let mut bad = bytes.clone();
+    bad[at + 100] ^= 1;
+    std::fs::write(&segment, bad).unwrap();
+    let auditor = start(&dir);
+    let mut records = Vec::new();
+    auditor.journal().reader().next(std::time::Duration::ZERO, 100, usize::MAX, &mut records);
+    let told: Vec<_> = records.iter().filter(|r| r.boot == 2).map(|r| r.kind).collect();
+    let [Kind::Loss { boot: 1, first: 3, last: 3, reason: Reason::Corrupt, .. }] = told[..] else {
+        panic!("{told:?}")
+    };
+    assert!(auditor.scrape().contains("sidelog_lost_events_total{reason=\"corrupt\"} 1"));
+    drop(auditor);
+    assert_eq!(
+        start(&dir).metrics().lost.get_or_create(&crate::metrics::Reason { reason: "corrupt" }).get(),
+        0
+    );
 }

@@ -23,6 +23,7 @@ pub use connection::{Connection, Settings, Wire};
 pub use parse::{Refusal, RequestFraming};
 
 use crate::head::Head;
+use std::pin::Pin;
 
 /// Watches the calls of one connection.
 pub trait Observer {
@@ -45,8 +46,22 @@ pub trait Observer {
     fn upstream_not_http2(&mut self) {}
 }
 
+/// Resolves when a call is on the disk.
+pub type Commit = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
+
 /// Watches one call. All methods are synchronous and see slices of the relay's own buffers.
 pub trait Call {
+    /// Asked once, after `begin`: whether nothing may be forwarded before [`Call::commit`] succeeded,
+    /// and how much of the body is to be held until then.
+    fn hold(&self) -> Option<usize> {
+        None
+    }
+    /// Puts what is known of the call on the disk; an error refuses it. `whole`: the request's end has
+    /// been seen. Comes a second time, before the request's last bytes are forwarded, if it had to be
+    /// forwarded before its body was here.
+    fn commit(&mut self, _whole: bool) -> Commit {
+        Box::pin(std::future::ready(Ok(())))
+    }
     fn request_body(&mut self, bytes: &[u8]);
     /// The final response head (or a 101); interim ones are not reported.
     fn response_head(&mut self, head: Head<'_>);
@@ -81,5 +96,7 @@ pub enum BodyEnd {
     Aborted,
 }
 
+#[cfg(test)]
+mod hold_tests;
 #[cfg(test)]
 mod tests;
