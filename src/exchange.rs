@@ -13,16 +13,19 @@ use crate::extract;
 use crate::head::{Head, HeadIndex};
 use crate::policy::Decision;
 use crate::redact::{RawBody, SchemaMarks};
-use crate::relay::{self, BodyEnd, End, Observer, Refusal, RequestFraming};
-use crate::rules::{Facts, split_target};
+use crate::relay::{self, BodyEnd, Commit, End, Observer, Refusal, RequestFraming};
+use crate::rules::{Facts, Judged, split_target};
 use jiff::Timestamp;
 use sidelog_event::{AuditEvent, Delivery, Http, Level, Message, Outcome, Redactions, Stage};
 use sidelog_journal::Slot;
 use std::borrow::Cow;
+use std::future::ready;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;
+
+mod grpc;
 
 /// A method that only reads came with a body: harmless to most services, a hidden call to some.
 const SAFE_METHOD_WITH_BODY: &str = "safe_method_with_body";
@@ -51,6 +54,15 @@ impl Observer for Watcher {
         self.auditor.metrics().upstream_connect_failures.inc();
     }
 
+    fn http2(&mut self) {
+        self.auditor.metrics().http2_connections.inc();
+    }
+
+    fn upstream_not_http2(&mut self) {
+        self.auditor.metrics().upstream_not_http2.inc();
+        tracing::warn!(peer = %self.peer, "the service does not answer HTTP/2 with HTTP/2");
+    }
+
     fn refused(&mut self, refusal: Refusal, _received: &[u8]) {
         self.auditor.metrics().refuse(refusal.reason);
         tracing::debug!(peer = %self.peer, status = refusal.status, reason = refusal.reason, "request refused");
@@ -69,6 +81,7 @@ struct Audited {
     raw: Vec<u8>,
     index: HeadIndex,
     decision: Decision,
+    mutating: bool,
     facts: Facts,
     flags: Vec<&'static str>,
     request: Capture,
@@ -76,7 +89,16 @@ struct Audited {
     response_type: Vec<u8>,
     response_encoding: Vec<u8>,
     status: Option<u16>,
+    grpc: Option<Box<Grpc>>,
     intent: Option<Slot>,
+}
+
+/// What is read along of a gRPC call.
+#[derive(Default)]
+struct Grpc {
+    requests: grpc::Messages,
+    responses: grpc::Messages,
+    status: Option<u16>,
 }
 
 impl std::fmt::Debug for Exchange {
@@ -98,13 +120,22 @@ impl Exchange {
         if !judged.decision.recorded() {
             return Ok(Exchange(None));
         }
-        if auditor.on_full() == OnFull::Refuse && !auditor.journal().has_room() {
+        let Judged { decision, mutating, .. } = &judged;
+        let must_fit = auditor.on_full() == OnFull::Refuse || decision.delivery == Delivery::Strict;
+        if must_fit && *mutating && !auditor.journal().has_room() {
             return Err(Refusal { status: 503, reason: "journal_full" });
         }
-        let (facts, mut flags) = rules.facts(&head, peer, &judged);
+        let (mut facts, mut flags) = rules.facts(&head, peer, &judged);
         if !framing.body.is_done() && extract::is_safe(head.method()) {
             flags.push(SAFE_METHOD_WITH_BODY);
         }
+        let grpc = grpc::is_grpc(head.first("content-type").unwrap_or_default()).then(|| {
+            let operation = &mut facts.operation;
+            operation.protocol = "grpc".into();
+            operation.calls = vec![grpc::method(split_target(head.target()).0).into()];
+            operation.calls_total = 1;
+            Box::default()
+        });
         auditor.metrics().open_calls.inc();
         let (request, response) = captures(auditor.max_body(), judged.decision.level, &head);
         let mut audited = Box::new(Audited {
@@ -115,6 +146,7 @@ impl Exchange {
             raw: head.raw.to_vec(),
             index: head.index.clone(),
             decision: judged.decision,
+            mutating: judged.mutating,
             facts,
             flags,
             request,
@@ -122,6 +154,7 @@ impl Exchange {
             response_type: Vec::new(),
             response_encoding: Vec::new(),
             status: None,
+            grpc,
             intent: None,
         });
         audited.write_intent();
@@ -130,9 +163,36 @@ impl Exchange {
 }
 
 impl relay::Call for Exchange {
+    fn hold(&self) -> Option<usize> {
+        let audited = self.0.as_ref()?;
+        (audited.decision.delivery == Delivery::Strict).then(|| audited.auditor.max_body())
+    }
+
+    fn commit(&mut self, whole: bool) -> Commit {
+        let Some(audited) = &mut self.0 else { return Box::pin(ready(Ok(()))) };
+        let Some(seq) = audited.append_intent(whole) else {
+            if audited.mutating {
+                // Nothing of it is in the log, and it will not be made.
+                self.0.take().into_iter().for_each(|audited| audited.forget());
+                return Box::pin(ready(Err(Refusal { status: 503, reason: "journal_full" })));
+            }
+            return Box::pin(ready(Ok(())));
+        };
+        let (mutating, durable) = (audited.mutating, audited.auditor.durable(seq));
+        Box::pin(async move {
+            match durable.await {
+                Err(()) if mutating => Err(Refusal { status: 503, reason: "not_durable" }),
+                _ => Ok(()),
+            }
+        })
+    }
+
     fn request_body(&mut self, bytes: &[u8]) {
         if let Some(audited) = &mut self.0 {
             audited.request.push(bytes, audited.auditor.pseudonyms());
+            if let Some(grpc) = &mut audited.grpc {
+                grpc.requests.push(bytes);
+            }
         }
     }
 
@@ -142,17 +202,29 @@ impl relay::Call for Exchange {
             audited.response_type = head.first("content-type").unwrap_or_default().to_vec();
             audited.response_encoding = head.first("content-encoding").unwrap_or_default().to_vec();
         }
+        // An answer without messages has its status here.
+        self.response_trailers(head);
+    }
+
+    fn response_trailers(&mut self, fields: Head<'_>) {
+        if let Some(grpc) = self.0.as_mut().and_then(|a| a.grpc.as_mut()) {
+            grpc.status = fields.first("grpc-status").and_then(grpc::status).or(grpc.status);
+        }
     }
 
     fn response_body(&mut self, bytes: &[u8]) {
         if let Some(audited) = &mut self.0 {
             audited.response.push(bytes, audited.auditor.pseudonyms());
+            if let Some(grpc) = &mut audited.grpc {
+                grpc.responses.push(bytes);
+            }
         }
     }
 
     fn tunnel(&mut self) {
         if let Some(audited) = &mut self.0 {
             audited.flags.push("tunnel");
+            audited.tell_tunnel();
         }
     }
 
@@ -198,6 +270,47 @@ impl Audited {
         self.intent = self.auditor.claim(intent);
     }
 
+    /// Puts the call with what there is of its body into the log. `None`: there is no room.
+    fn append_intent(&self, whole: bool) -> Option<u64> {
+        let request = if whole { BodyEnd::Complete } else { BodyEnd::Open };
+        let (request, _) =
+            self.bodies(&End { request, response: BodyEnd::Open, error: None, own_status: None });
+        let mut event = self.event(Stage::Started);
+        self.override_method(&mut event);
+        let no_body = RawBody { complete: true, ..RawBody::default() };
+        let intent = self.auditor.rules().redactor.redact(event, request, no_body, self.marks());
+        let seq = self.auditor.record_intent(intent)?;
+        if let Some(slot) = &self.intent {
+            slot.told();
+        }
+        Some(seq)
+    }
+
+    /// A tunnel is open for long by nature: told of at once, unless its intent was.
+    fn tell_tunnel(&self) {
+        let Some(slot) = &self.intent else { return };
+        if self.decision.delivery == Delivery::Strict || !self.auditor.tells_open_calls() {
+            return;
+        }
+        let no_body = || RawBody { complete: true, ..RawBody::default() };
+        let redactor = &self.auditor.rules().redactor;
+        self.auditor.record_open(redactor.redact(
+            self.event(Stage::Started),
+            no_body(),
+            no_body(),
+            self.marks(),
+        ));
+        slot.told();
+    }
+
+    /// The call was refused before anything of it was recorded or forwarded.
+    fn forget(mut self) {
+        if let Some(intent) = self.intent.take() {
+            intent.clear();
+        }
+        self.auditor.metrics().open_calls.dec();
+    }
+
     fn complete(mut self: Box<Self>, end: End) {
         self.status = end.own_status.or(self.status);
         if end.request == BodyEnd::Open && end.error.is_none() {
@@ -207,7 +320,11 @@ impl Audited {
         let mut event = self.event(Stage::Completed);
         self.override_method(&mut event);
         event.duration_us = Some(self.started.elapsed().as_micros() as u64);
-        event.outcome = extract::outcome(self.status, end.error);
+        event.outcome = self.outcome(&end);
+        if let Some(grpc) = &self.grpc {
+            event.request.messages = Some(grpc.requests.count());
+            event.response.messages = Some(grpc.responses.count());
+        }
         event.error = end.error.map(Into::into);
         let (request, response) = self.bodies(&end);
         let cut = [&request, &response].into_iter().filter(|body| body.keep && body.truncated).count();
@@ -219,6 +336,14 @@ impl Audited {
             intent.clear();
         }
         auditor.metrics().open_calls.dec();
+    }
+
+    fn outcome(&self, end: &End) -> Outcome {
+        let told = self.grpc.as_ref().and_then(|grpc| grpc.status);
+        match (self.status, told) {
+            (Some(200), Some(code)) if end.error.is_none() => grpc::outcome(code),
+            _ => extract::outcome(self.status, end.error),
+        }
     }
 
     /// A form may say that another method is meant (`_method`). Where the head says so too, the
@@ -281,12 +406,12 @@ impl Audited {
                 version: head.version().into(),
                 method: head.method().into(),
                 effective_method: extract::effective_method(&head).unwrap_or(head.method().into()),
-                scheme: "http".into(),
+                scheme: if head.scheme().is_empty() { "http".into() } else { head.scheme().into() },
                 host: text(head.first("host").unwrap_or_default()),
                 path: text(path),
                 query: text(query),
                 status: self.status,
-                grpc_status: None,
+                grpc_status: self.grpc.as_ref().and_then(|grpc| grpc.status),
                 user_agent: extract::user_agent(&head),
                 request_id: extract::request_id(&head),
                 idempotency_key: extract::idempotency_key(&head),

@@ -246,7 +246,7 @@ impl Policy {
 }
 
 /// Exactly a safe method, with nothing that makes it something else.
-fn is_safe(call: &Call<'_>) -> bool {
+pub fn is_safe(call: &Call<'_>) -> bool {
     matches!(call.method, "GET" | "HEAD" | "OPTIONS" | "TRACE") && !call.has_body && call.overridden.is_none()
 }
 
@@ -543,6 +543,7 @@ mod tests {
             unmatched: Level::Metadata,
             level: Level::Request,
             delivery: Delivery::Written,
+            started_after: std::time::Duration::ZERO,
         }
     }
 

@@ -5,7 +5,7 @@ use crate::config::{Config, Place, Problem, Severity, Unknown};
 use crate::extract::{self, Extractor};
 use crate::head::Head;
 use crate::openapi::{self, LoadError};
-use crate::policy::{Call, Decision, OperationRef, Policy};
+use crate::policy::{self, Call, Decision, OperationRef, Policy};
 use crate::pseudonym::Pseudonyms;
 use crate::redact::{Redactor, SchemaMarks};
 use crate::spec_match::{self, Found, SpecMatcher};
@@ -28,6 +28,8 @@ pub struct Rules {
 pub struct Judged<'s, 't> {
     pub found: Found<'s, 't>,
     pub decision: Decision,
+    /// The call may change something.
+    pub mutating: bool,
 }
 
 /// Who, from where, what: owned, for the length of a call.
@@ -89,12 +91,13 @@ impl Rules {
         let target = head.target();
         let found = self.specs.find(head.method(), target, &|name| head.first(name));
         let (path, _) = split_target(target);
-        let decision = self.policy.decide(&Call {
+        let (path, overridden) = (String::from_utf8_lossy(path), extract::effective_method(head));
+        let call = Call {
             method: head.method(),
-            path: &String::from_utf8_lossy(path),
+            path: &path,
             normal_form: spec_match::is_normal_form(target),
             has_body,
-            overridden: extract::effective_method(head).as_deref(),
+            overridden: overridden.as_deref(),
             upgrade,
             operation: found.operation.map(|o| OperationRef {
                 route: &o.route,
@@ -103,8 +106,9 @@ impl Rules {
                 tags: &o.tags,
             }),
             matched: found.kind,
-        });
-        Judged { found, decision }
+        };
+        let (decision, mutating) = (self.policy.decide(&call), !policy::is_safe(&call));
+        Judged { found, decision, mutating }
     }
 
     /// What the event says beside the bytes, and the oddities.

@@ -6,8 +6,8 @@
 use super::problem::{Help, Pos, Problems, Severity, nearest, one_of, shown, shown_path};
 use super::tree::At;
 use super::{
-    Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Delivery, Journal, Kafka, Level, OnFull,
-    Redact, Relay, Rule, Secret, Selector, Standalone, Unknown, Upstream, properties, units, yaml,
+    Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Journal, Kafka, Level, OnFull, Redact,
+    Relay, Rule, Secret, Selector, Standalone, Unknown, Upstream, properties, units, yaml,
 };
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -320,15 +320,9 @@ impl Check<'_> {
             rules: audit.rules.iter().map(|r| self.rule(r)).collect(),
             unmatched: audit.unmatched.value,
             level: audit.level.value,
-            delivery: self.delivery(&audit.delivery),
+            delivery: audit.delivery.value,
+            started_after: self.duration(&audit.started_after, "audit.started_after"),
         }
-    }
-
-    fn delivery(&mut self, delivery: &At<Delivery>) -> Delivery {
-        if delivery.value == Delivery::Strict {
-            self.error(delivery.at, "strict delivery is not supported yet", "use `written`");
-        }
-        delivery.value
     }
 
     fn selectors(&mut self, entries: &[At<yaml::Selector>], key: &str) -> Vec<(Selector, super::Place)> {
@@ -409,7 +403,7 @@ impl Check<'_> {
             operations: texts(self, &matches.operations, "audit.rules.match.operations"),
             tags: texts(self, &matches.tags, "audit.rules.match.tags"),
             level: rule.value.level.as_ref().map(|l| l.value),
-            delivery: rule.value.delivery.as_ref().map(|d| self.delivery(d)),
+            delivery: rule.value.delivery.as_ref().map(|d| d.value),
             place: self.problems.place(rule.at),
         }
     }
@@ -483,6 +477,10 @@ impl Check<'_> {
     }
 
     fn journal(&mut self, journal: &yaml::Journal) -> Journal {
+        let sync_timeout = self.duration(&journal.sync_timeout, "journal.sync_timeout");
+        if units::duration(&journal.sync_timeout.value.0) == Ok(Duration::ZERO) {
+            self.error(journal.sync_timeout.at, "`journal.sync_timeout` must be more than 0", ());
+        }
         Journal {
             dir: self.path(&journal.dir, "journal.dir"),
             max_bytes: self.size(&journal.max_bytes, "journal.max_bytes", MIN_JOURNAL..=u64::MAX),
@@ -491,6 +489,7 @@ impl Check<'_> {
                 yaml::OnFull::Refuse => OnFull::Refuse,
             },
             max_open_calls: journal.max_open_calls.value,
+            sync_timeout,
         }
     }
 
@@ -611,6 +610,8 @@ impl Check<'_> {
             head_timeout,
             drain_timeout: self.duration(&relay.drain_timeout, "relay.drain_timeout"),
             max_connections: relay.max_connections.value as usize,
+            max_streams: relay.max_streams.value as usize,
+            max_resets: relay.max_resets.value,
             upgrades: relay
                 .upgrades
                 .iter()

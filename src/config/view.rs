@@ -66,6 +66,7 @@ pub fn effective(config: &Config) -> Value {
             "max_bytes": units::show_size(journal.max_bytes),
             "on_full": match journal.on_full { OnFull::Drop => "drop", OnFull::Refuse => "refuse" },
             "max_open_calls": journal.max_open_calls,
+            "sync_timeout": units::show_duration(journal.sync_timeout),
         },
         "kafka": kafka.as_ref().map(|kafka| json!({
             "brokers": kafka.brokers,
@@ -93,6 +94,7 @@ fn audit_rules(audit: &Audit) -> Value {
         "unmatched": audit.unmatched,
         "level": audit.level,
         "delivery": audit.delivery,
+        "started_after": units::show_duration(audit.started_after),
     })
 }
 
@@ -103,6 +105,8 @@ fn relay_bounds(relay: &Relay) -> Value {
         "head_timeout": units::show_duration(relay.head_timeout),
         "drain_timeout": units::show_duration(relay.drain_timeout),
         "max_connections": relay.max_connections,
+        "max_streams": relay.max_streams,
+        "max_resets": relay.max_resets,
         "upgrades": relay.upgrades,
         "threads": relay.threads,
     })

@@ -79,6 +79,9 @@ pub(super) struct Audit {
     /// What must be on disk before a call is forwarded.
     #[schemars(example = &"queued")]
     pub delivery: At<Delivery>,
+    /// A call that is open for longer is told of before it ends; `0s`: never.
+    #[schemars(example = &"30s")]
+    pub started_after: At<Span>,
 }
 
 /// A path, template or glob, or one of `operation`, `tag` and `path`.
@@ -417,6 +420,9 @@ pub(super) struct Journal {
     /// Audited calls in flight at once.
     #[schemars(range(min = 1, max = 1_048_576), example = 4096)]
     pub max_open_calls: At<u32>,
+    /// How long a `strict` call may wait for the disk before it is refused.
+    #[schemars(example = &"2s")]
+    pub sync_timeout: At<Span>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -425,7 +431,7 @@ pub(super) enum OnFull {
     /// Traffic goes on; the loss is counted and recorded.
     #[default]
     Drop,
-    /// Calls that would be audited get 503.
+    /// Mutating calls that would be audited get 503.
     Refuse,
 }
 
@@ -499,6 +505,13 @@ pub(super) struct Relay {
     /// Connections at once; 0: as many as the process may have files.
     #[schemars(range(max = 10_000_000), example = 0)]
     pub max_connections: At<u32>,
+    /// HTTP/2 streams open at once on one connection.
+    #[schemars(range(min = 1, max = 100_000), example = 1000)]
+    pub max_streams: At<u32>,
+    /// HTTP/2 streams a client may abandon unanswered per second, averaged over ten; more end its
+    /// connection. 0: any number.
+    #[schemars(range(max = 1_000_000), example = 200)]
+    pub max_resets: At<u32>,
     /// `Upgrade` protocols that may become a tunnel.
     #[schemars(schema_with = "text_or_list", extend("examples" = [["websocket"]]))]
     pub upgrades: Texts,
@@ -557,6 +570,7 @@ impl Default for Audit {
             unmatched: At::unset(Level::Request),
             level: At::unset(Level::Request),
             delivery: At::unset(Delivery::Written),
+            started_after: At::unset(Span("5s".into())),
         }
     }
 }
@@ -631,6 +645,7 @@ impl Default for Journal {
             max_bytes: At::unset(Size("256MiB".into())),
             on_full: At::unset(OnFull::Drop),
             max_open_calls: At::unset(4096u32),
+            sync_timeout: At::unset(Span("5s".into())),
         }
     }
 }
@@ -667,6 +682,8 @@ impl Default for Relay {
             head_timeout: At::unset(Span("60s".into())),
             drain_timeout: At::unset(Span("25s".into())),
             max_connections: At::unset(0u32),
+            max_streams: At::unset(1000u32),
+            max_resets: At::unset(200u32),
             upgrades: vec![text("websocket")],
             threads: At::unset(0u32),
         }

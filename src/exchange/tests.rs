@@ -1,5 +1,7 @@
 //! The relay's part is played by hand, over a real journal and real rules.
 
+mod strict;
+
 use super::*;
 use crate::config::{self, Config};
 use crate::relay::{Call as _, parse};

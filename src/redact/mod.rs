@@ -401,7 +401,8 @@ fn texts<'e, 'a>(event: &'e mut AuditEvent<'a>) -> impl Iterator<Item = &'e mut 
         &mut event.policy,
         &mut event.message,
     ];
-    let lists = [&mut operation.tags, &mut operation.alternatives, &mut operation.calls, &mut actor.roles, flags];
+    let lists =
+        [&mut operation.tags, &mut operation.alternatives, &mut operation.calls, &mut actor.roles, flags];
     members.into_iter().chain(error).chain(reason).chain(lists.into_iter().flatten())
 }
 
