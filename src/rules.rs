@@ -154,6 +154,9 @@ fn operation(head: &Head<'_>, found: &Found<'_, '_>) -> event::Operation<'static
         op,
         resource_type: kind.into(),
         resource_id: id.into(),
+        protocol: "".into(),
+        calls: Vec::new(),
+        calls_total: 0,
     }
 }
 

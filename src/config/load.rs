@@ -145,7 +145,7 @@ impl Check<'_> {
         networks
     }
 
-    fn size(&mut self, value: &At<yaml::Size>, key: &str, range: std::ops::RangeInclusive<u64>) -> u64 {
+    pub fn size(&mut self, value: &At<yaml::Size>, key: &str, range: std::ops::RangeInclusive<u64>) -> u64 {
         match units::size(&value.value.0) {
             Ok(bytes) if range.contains(&bytes) => bytes,
             Ok(_) => {
@@ -631,7 +631,8 @@ pub fn read_pseudonym_key(path: &Path) -> Result<Vec<u8>, String> {
     Ok(key.to_vec())
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
+/// A small file, or why there is none.
+pub fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     use std::io::Read;
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(|e| why(&e))?;

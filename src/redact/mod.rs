@@ -126,15 +126,18 @@ impl Redacted<AuditEvent<'_>> {
             &mut http.host,
             &mut http.path,
             &mut http.request_id,
+            &mut http.idempotency_key,
             &mut operation.id,
             &mut operation.route,
             &mut operation.api_version,
             &mut operation.resource_type,
             &mut operation.resource_id,
+            &mut operation.protocol,
             &mut actor.id,
             &mut actor.name,
             &mut actor.kind,
             &mut actor.tenant,
+            &mut actor.on_behalf_of,
         ];
         for text in members {
             if let Some((cut, _)) = text.char_indices().nth(max) {
@@ -376,6 +379,7 @@ fn texts<'e, 'a>(event: &'e mut AuditEvent<'a>) -> impl Iterator<Item = &'e mut 
         &mut http.host,
         &mut http.user_agent,
         &mut http.request_id,
+        &mut http.idempotency_key,
         &mut http.trace_id,
         &mut operation.id,
         &mut operation.route,
@@ -383,10 +387,12 @@ fn texts<'e, 'a>(event: &'e mut AuditEvent<'a>) -> impl Iterator<Item = &'e mut 
         &mut operation.api_version,
         &mut operation.resource_type,
         &mut operation.resource_id,
+        &mut operation.protocol,
         &mut actor.id,
         &mut actor.name,
         &mut actor.kind,
         &mut actor.tenant,
+        &mut actor.on_behalf_of,
         &mut actor.unverified_reason,
         &mut client.ip,
         &mut client.ip_source,
@@ -395,7 +401,8 @@ fn texts<'e, 'a>(event: &'e mut AuditEvent<'a>) -> impl Iterator<Item = &'e mut 
         &mut event.policy,
         &mut event.message,
     ];
-    let lists = [&mut operation.tags, &mut operation.alternatives, &mut actor.roles, flags];
+    let lists =
+        [&mut operation.tags, &mut operation.alternatives, &mut operation.calls, &mut actor.roles, flags];
     members.into_iter().chain(error).chain(reason).chain(lists.into_iter().flatten())
 }
 
