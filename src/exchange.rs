@@ -86,6 +86,7 @@ struct Audited {
     flags: Vec<&'static str>,
     request: Capture,
     response: Capture,
+    request_encoding: Vec<u8>,
     response_type: Vec<u8>,
     response_encoding: Vec<u8>,
     status: Option<u16>,
@@ -151,6 +152,7 @@ impl Exchange {
             flags,
             request,
             response,
+            request_encoding: encoding(&head),
             response_type: Vec::new(),
             response_encoding: Vec::new(),
             status: None,
@@ -200,7 +202,7 @@ impl relay::Call for Exchange {
         if let Some(audited) = &mut self.0 {
             audited.status = Some(head.status());
             audited.response_type = head.first("content-type").unwrap_or_default().to_vec();
-            audited.response_encoding = head.first("content-encoding").unwrap_or_default().to_vec();
+            audited.response_encoding = encoding(&head);
         }
         // An answer without messages has its status here.
         self.response_trailers(head);
@@ -371,7 +373,7 @@ impl Audited {
         let level = self.decision.level;
         let request = RawBody {
             content_type: head.first("content-type").unwrap_or_default(),
-            content_encoding: head.first("content-encoding").unwrap_or_default(),
+            content_encoding: &self.request_encoding,
             bytes: self.request.kept(),
             total: self.request.total(),
             complete: end.request == BodyEnd::Complete,
@@ -433,6 +435,11 @@ impl Audited {
             message: "".into(),
         }
     }
+}
+
+/// `Content-Encoding`, of all fields of that name: the second may hide a coding over a coding.
+fn encoding(head: &Head<'_>) -> Vec<u8> {
+    head.all("content-encoding").collect::<Vec<_>>().join(&b',')
 }
 
 /// Room for what is looked at of each body; the rest is only counted and digested.

@@ -173,6 +173,26 @@ fn marks_of_2_0_bodies_and_forms() {
     assert_eq!(document.operations[0].marks.names().collect::<Vec<_>>(), ["pw", "secret"]);
 }
 
+/// Path, query and header parameters; every word; a map whose values are marked; a body as a whole.
+#[test]
+fn marks_wherever_a_document_puts_them() {
+    let words = ["writeOnly: true", "format: password", "x-sensitive: true", "x-sensitive-data: [pii]"];
+    let more = ["x-ms-secret: true", "x-pii: {level: high}", "x-secret: yes"];
+    for word in words.iter().chain(&more) {
+        let (document, _) = load_text(&format!(
+            "openapi: 3.1.0\npaths:\n  /a/{{p}}:\n    parameters:\n      - {{name: p, in: path, schema: {{{word}}}}}\n    \
+             post:\n      parameters:\n        - {{name: q, in: query, schema: {{$ref: '#/components/schemas/S'}}}}\n        \
+             - {{name: h, in: header, content: {{text/plain: {{schema: {{{word}}}}}}}}}\n      \
+             requestBody: {{content: {{application/json: {{schema: {{properties: {{env: {{additionalProperties: {{{word}}}}}}}}}}}}}}}\n      \
+             responses: {{200: {{content: {{application/json: {{schema: {{$ref: '#/components/schemas/S'}}}}}}}}}}\n\
+             components: {{schemas: {{S: {{allOf: [{{type: string, {word}}}]}}}}}}\n"
+        ));
+        let marks = &document.operations[0].marks;
+        assert_eq!(marks.names().collect::<Vec<_>>(), ["env", "h", "p", "q"], "{word}");
+        assert_eq!((marks.whole_request(), marks.whole_response()), (false, true), "{word}");
+    }
+}
+
 #[test]
 fn conditions_are_read_from_templates() {
     let (document, _) = load_text(
