@@ -16,17 +16,26 @@
 
 mod actor;
 mod address;
+mod calls;
+pub mod created;
 mod fields;
+mod graphql;
+mod json;
 mod jwt;
 mod jwt_cache;
+mod multipart;
 mod request;
 mod resource;
+mod source;
 mod text;
+mod verb;
 
+pub use calls::{Asked, Call, Calls, grpc_status, grpc_web_status, mutates, of_call, of_head, other_method};
 pub use request::{
     effective_method, form_method, idempotency_key, is_safe, request_id, trace_id, user_agent,
 };
-pub use resource::{Resource, message, outcome, resource};
+pub use resource::{Resource, grpc_outcome, message, names_one, outcome, resource};
+pub use source::{Hints, Source, method_in_body};
 pub use text::{Clean, clean};
 
 use crate::config;
