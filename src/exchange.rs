@@ -9,6 +9,7 @@
 use crate::auditor::Auditor;
 use crate::capture::Capture;
 use crate::config::OnFull;
+use crate::exchange::finish::Answer;
 use crate::extract;
 use crate::head::{Head, HeadIndex};
 use crate::policy::Decision;
@@ -70,8 +71,7 @@ struct Audited {
     flags: Vec<&'static str>,
     request: Capture,
     response: Capture,
-    response_type: Vec<u8>,
-    response_encoding: Vec<u8>,
+    answer: Answer,
     status: Option<u16>,
     intent: Option<Slot>,
 }
@@ -113,8 +113,7 @@ impl Exchange {
             flags,
             request,
             response,
-            response_type: Vec::new(),
-            response_encoding: Vec::new(),
+            answer: Answer::default(),
             status: None,
             intent: None,
         });
@@ -133,8 +132,7 @@ impl relay::Call for Exchange {
     fn response_head(&mut self, head: Head<'_>) {
         if let Some(audited) = &mut self.0 {
             audited.status = Some(head.status());
-            audited.response_type = head.first("content-type").unwrap_or_default().to_vec();
-            audited.response_encoding = head.first("content-encoding").unwrap_or_default().to_vec();
+            audited.answered(&head);
         }
     }
 
@@ -153,6 +151,17 @@ impl relay::Call for Exchange {
     fn end(&mut self, end: End) {
         if let Some(audited) = self.0.take() {
             audited.complete(end);
+        }
+    }
+}
+
+impl Exchange {
+    /// A trailer of the response: gRPC's status stands in one.
+    pub fn trailer(&mut self, name: &str, value: &[u8]) {
+        if let Some(audited) = &mut self.0
+            && name.eq_ignore_ascii_case("grpc-status")
+        {
+            audited.answer.grpc_status = extract::grpc_status(value);
         }
     }
 }
@@ -199,10 +208,10 @@ impl Audited {
         }
         let auditor = self.auditor.clone();
         let mut event = self.event(Stage::Completed);
-        self.override_method(&mut event);
         event.duration_us = Some(self.started.elapsed().as_micros() as u64);
         event.outcome = extract::outcome(self.status, end.error);
         event.error = end.error.map(Into::into);
+        self.finish(&mut event, end.request == BodyEnd::Complete);
         let (request, response) = self.bodies(&end);
         let cut = [&request, &response].into_iter().filter(|body| body.keep && body.truncated).count();
         auditor.metrics().bodies_truncated.inc_by(cut as u64);
@@ -213,25 +222,6 @@ impl Audited {
             intent.clear();
         }
         auditor.metrics().open_calls.dec();
-    }
-
-    /// A form may say that another method is meant (`_method`). Where the head says so too, the
-    /// mutating one counts.
-    fn override_method(&self, event: &mut AuditEvent<'_>) {
-        if !is_form(&self.head()) {
-            return;
-        }
-        let Some(method) = extract::form_method(&event.http.method, self.request.kept()) else { return };
-        let told = &event.http.effective_method;
-        if *told != event.http.method && !extract::is_safe(told) {
-            return;
-        }
-        let operation = &mut event.operation;
-        let route = (!operation.route.is_empty()).then_some(&*operation.route);
-        let resource = extract::resource(&method, route, &operation.path_params);
-        let (op, kind, id) = (resource.op, resource.kind.into_owned(), resource.id.into_owned());
-        (operation.op, operation.resource_type, operation.resource_id) = (op, kind.into(), id.into());
-        event.http.effective_method = method.into_owned().into();
     }
 
     /// What was captured of both bodies, and what is needed to read it.
@@ -249,8 +239,8 @@ impl Audited {
             keep: level != Level::Metadata,
         };
         let response = RawBody {
-            content_type: &self.response_type,
-            content_encoding: &self.response_encoding,
+            content_type: &self.answer.media,
+            content_encoding: &self.answer.encoding,
             bytes: self.response.kept(),
             total: self.response.total(),
             complete: end.response == BodyEnd::Complete,
@@ -291,7 +281,7 @@ impl Audited {
             client: self.facts.client.clone(),
             outcome: Outcome::Unknown,
             error: None,
-            reason: None,
+            reason: self.facts.reason.as_deref().map(Into::into),
             request: Message::default(),
             response: Message::default(),
             redactions: Redactions::default(),
@@ -304,17 +294,12 @@ impl Audited {
     }
 }
 
-/// Room for what is looked at of each body; the rest is only counted and digested.
+/// Room for what is looked at of each body; the rest is only counted and digested. Of a response, more
+/// may be asked for once its head is there ([`Audited::answered`]).
 fn captures(max: usize, level: Level, head: &Head<'_>) -> (Capture, Capture) {
-    let request = level != Level::Metadata || is_form(head);
+    let request = level != Level::Metadata || finish::tells(head);
     let response = level == Level::RequestResponse;
     (Capture::new(if request { max } else { 0 }), Capture::new(if response { max } else { 0 }))
-}
-
-fn is_form(head: &Head<'_>) -> bool {
-    let media = head.first("content-type").unwrap_or_default();
-    let essence = media.split(|b| *b == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
 
 /// Bytes that are not UTF-8 percent-encoded, so that nothing is lost.
@@ -325,5 +310,6 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+mod finish;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,8 @@
 //! writes down the keys it knows, each either shown or replaced by `[secret]`.
 
 use super::{
-    ActorRule, Audit, BasePath, ClientIp, Config, HeaderRule, JwtRule, OnFull, Place, Redact, Relay, Rule,
-    Selector,
+    ActorRule, Audit, BasePath, ClientIp, Config, HeaderRule, JwtRule, OnFull, Place, Reason, Redact, Relay,
+    Rule, Selector,
 };
 use super::{properties, units};
 use serde_json::{Map, Value, json};
@@ -24,6 +24,7 @@ pub fn effective(config: &Config) -> Value {
         capture,
         actor,
         client_ip,
+        reason,
         redact,
         journal,
         kafka,
@@ -35,6 +36,7 @@ pub fn effective(config: &Config) -> Value {
     let host =
         if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.clone() };
     let ClientIp { header, trusted_proxies } = client_ip;
+    let Reason { header: reasons, query, body } = reason;
     let Redact { keys, keep, pseudonym_key_file } = redact;
     json!({
         "version": 1,
@@ -52,6 +54,7 @@ pub fn effective(config: &Config) -> Value {
         "capture": { "max_body": units::show_size(capture.max_body as u64) },
         "actor": actor.iter().map(actor_rule).collect::<Vec<_>>(),
         "client_ip": { "header": header, "trusted_proxies": trusted_proxies },
+        "reason": { "header": reasons, "query": query, "body": body },
         "redact": { "keys": keys, "keep": keep, "pseudonym_key_file": pseudonym_key_file },
         "journal": {
             "dir": journal.dir,

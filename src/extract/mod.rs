@@ -67,6 +67,8 @@ pub mod flags {
     /// The chain of a trusted proxy does not read as addresses: the peer is reported.
     pub const FORWARDED_MALFORMED: &str = "forwarded_malformed";
     pub const FORWARDED_TRUNCATED: &str = "forwarded_truncated";
+    /// The body broke off before all calls inside it were read: `calls_total` is what was seen.
+    pub const CALLS_TRUNCATED: &str = "calls_truncated";
     /// Every flag of this module.
     pub const ALL: &[&str] = &[
         ACTOR_AMBIGUOUS,
@@ -78,6 +80,7 @@ pub mod flags {
         TOKEN_MALFORMED,
         FORWARDED_MALFORMED,
         FORWARDED_TRUNCATED,
+        CALLS_TRUNCATED,
     ];
 }
 

@@ -39,7 +39,7 @@ pub(super) fn parts<'b>(media: &[u8], body: &'b [u8]) -> impl Iterator<Item = Pa
     let boundary = parameter(media, "boundary").filter(|b| (1..=MAX_BOUNDARY).contains(&b.len()));
     let mut delimiter = b"--".to_vec();
     delimiter.extend_from_slice(boundary.unwrap_or_default());
-    let mut rest = boundary.and_then(|_| Some(body.get(find(body, &delimiter)? + delimiter.len()..)?));
+    let mut rest = boundary.and_then(|_| body.get(find(body, &delimiter)? + delimiter.len()..));
     std::iter::from_fn(move || {
         let after = rest.take()?;
         // `--boundary--` ends the body.

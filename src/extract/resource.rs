@@ -225,7 +225,8 @@ pub fn message(actor: &Actor<'_>, operation: &Operation<'_>, http: &Http<'_>, ou
     let part = |text: &str| clean(text.as_bytes(), MAX_PART).text.into_owned();
     let mut line = who(actor);
     let done = matches!(outcome, Outcome::Success);
-    let (past, attempt) = match operation.op {
+    let op = if operation.calls.is_empty() { operation.op } else { Op::Other };
+    let (past, attempt) = match op {
         Op::Create => ("created", "create"),
         Op::Update => ("updated", "update"),
         Op::Delete => ("deleted", "delete"),
@@ -240,7 +241,7 @@ pub fn message(actor: &Actor<'_>, operation: &Operation<'_>, http: &Http<'_>, ou
         if operation.calls_total > 1 {
             line.push_str(&format!(" and {} more", operation.calls_total - 1));
         }
-    } else if operation.op == Op::Other || kind.is_empty() {
+    } else if op == Op::Other || kind.is_empty() {
         line.push_str(&format!(" {} {}", part(&http.effective_method), part(&http.path)));
     }
     if !kind.is_empty() {

@@ -27,6 +27,14 @@ use sidelog_event::{Op, Params};
 /// Names a path may have.
 const MAX_STEPS: usize = 8;
 
+/// Makes a place of a name.
+type Make = fn(String) -> Source;
+const NAMED: [(&str, Make); 3] = [
+    ("$request.header.", Source::Header),
+    ("$request.query.", Source::Query),
+    ("$request.path.", Source::Path),
+];
+
 /// A place in a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -41,12 +49,7 @@ impl Source {
     /// Reads one as written; an error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Source, String> {
         let bad = |why: &str| Err(format!("`{}` {why}", clean(text.as_bytes(), 80).text));
-        let kinds: [(&str, fn(String) -> Source); 3] = [
-            ("$request.header.", Source::Header),
-            ("$request.query.", Source::Query),
-            ("$request.path.", Source::Path),
-        ];
-        for (prefix, make) in kinds {
+        for (prefix, make) in NAMED {
             match text.strip_prefix(prefix) {
                 Some("") => return bad("names nothing"),
                 Some(name) => return Ok(make(name.to_owned())),
@@ -105,6 +108,19 @@ impl Source {
             json::texts_at(body, &[&path]).pop().flatten()?
         };
         Some(text).filter(|text| !text.trim().is_empty())
+    }
+}
+
+/// As an OpenAPI runtime expression.
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::Header(name) => write!(f, "$request.header.{name}"),
+            Source::Query(name) => write!(f, "$request.query.{name}"),
+            Source::Path(name) => write!(f, "$request.path.{name}"),
+            Source::Body(steps) => write!(f, "$request.body#/{}", steps.join("/")),
+            Source::Answer(steps) => write!(f, "$response.body#/{}", steps.join("/")),
+        }
     }
 }
 

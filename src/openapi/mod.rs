@@ -68,7 +68,7 @@ pub struct Operation {
     /// What else must be in the request: `?beta=true` or `#Action=ListUsers` in the template.
     pub discriminators: Vec<Discriminator>,
     pub marks: SchemaMarks,
-    /// `x-audit-…` of the operation.
+    /// `x-audit-…` of the operation, its path item or the document's root; the nearest of each.
     pub extensions: Vec<(String, serde_json::Value)>,
 }
 

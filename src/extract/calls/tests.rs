@@ -282,15 +282,15 @@ proptest::proptest! {
 fn cost() {
     let plain = format!(
         r#"{{"name":"An order","items":[{}]}}"#,
-        vec![r#"{"sku":"A-1","count":2,"note":"as usual"}"#; 6].join(",")
+        [r#"{"sku":"A-1","count":2,"note":"as usual"}"#; 6].join(",")
     );
     let large = format!(
         r#"{{"name":"An order","items":[{}]}}"#,
-        vec![r#"{"sku":"A-1","count":2,"note":"as usual"}"#; 24].join(",")
+        [r#"{"sku":"A-1","count":2,"note":"as usual"}"#; 24].join(",")
     );
     let graphql = r#"{"operationName":"Del","variables":{"id":"7"},"query":"mutation Del($id: ID!) { deleteWorkflow(id: $id) { ok errors { message } } audit { id } }"}"#;
     let rpc = r#"{"jsonrpc":"2.0","method":"eth_getBalance","params":["0xc94770007dda54cF92009BB0dE2b9eB8","latest"],"id":1}"#;
-    let fifty = format!("[{}]", vec![rpc; 50].join(","));
+    let fifty = format!("[{}]", [rpc; 50].join(","));
     for (name, target, body) in [
         ("ordinary JSON, 0.3 KiB", "/v1/orders", plain.as_str()),
         ("ordinary JSON, 1 KiB", "/v1/orders", large.as_str()),
