@@ -487,3 +487,5 @@ fn requests_are_counted_once_each() {
         assert!(text.contains(&format!("sidelog_refused_total{{reason=\"{reason}\"}} 1")), "{text}");
     }
 }
+
+mod finish;

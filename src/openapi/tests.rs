@@ -51,6 +51,20 @@ fn reads_what_an_event_needs() {
 }
 
 #[test]
+fn audit_keys_are_handed_down() {
+    let (document, _) = load_text(
+        "openapi: 3.1.0\nx-audit-reason: why\npaths:\n  /a:\n    x-audit-resource: as\n    get: {x-audit-reason: [a.b]}\n    \
+         put: {x-audit-resource: own}\n  /b:\n    get: {}\n",
+    );
+    let keys = |at: usize| -> Vec<String> {
+        document.operations[at].extensions.iter().map(|(k, v)| format!("{k}={v}")).collect()
+    };
+    assert_eq!(keys(0), [r#"x-audit-reason=["a.b"]"#, r#"x-audit-resource="as""#]);
+    assert_eq!(keys(1), [r#"x-audit-resource="own""#, r#"x-audit-reason="why""#]);
+    assert_eq!(keys(2), [r#"x-audit-reason="why""#]);
+}
+
+#[test]
 fn every_version_loads() {
     for (head, version, base) in [
         ("swagger: 2.0\nbasePath: /v2/\n", "2.0", "/v2"),
