@@ -468,11 +468,13 @@ fn split(target: &[u8]) -> (&[u8], &[u8]) {
 }
 
 fn is_graphql(path: &[u8]) -> bool {
-    ["graphql", "gql"].iter().any(|word| last(path).eq_ignore_ascii_case(word.as_bytes()))
+    let last = last(path);
+    ["graphql", "gql"].iter().any(|word| last.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 fn is_batch(path: &[u8]) -> bool {
-    ["batch", "$batch", "bulk"].iter().any(|word| last(path).eq_ignore_ascii_case(word.as_bytes()))
+    let last = last(path);
+    ["batch", "$batch", "bulk"].iter().any(|word| last.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// The last segment that is not empty.
