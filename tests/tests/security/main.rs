@@ -34,11 +34,8 @@ use cases::Group;
 
 /// Cases that cannot hold yet, and why. They are run all the same, and one that holds unexpectedly
 /// fails: it is to be taken off the list then. docs/security.md shows them as such.
-pub const PENDING: &[(u32, &str)] = &[
-    (50, "calls within a call are not told yet"),
-    (51, "calls within a call are not told yet"),
-    (78, "Basic, cookies and forwarded certificates hold; Sidelog speaks no TLS yet"),
-];
+pub const PENDING: &[(u32, &str)] =
+    &[(78, "Basic, cookies and forwarded certificates hold; Sidelog speaks no TLS yet")];
 
 #[test]
 fn framing() {
