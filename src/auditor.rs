@@ -2,6 +2,7 @@
 //! they are.
 
 use crate::config::{self, Config, OnFull, Problem};
+use crate::jwks;
 use crate::metrics::Metrics;
 use crate::pseudonym::Pseudonyms;
 use crate::redact::{Redacted, StoredEvent};
@@ -107,12 +108,14 @@ impl Auditor {
         for line in rules.specs.summary() {
             tracing::info!("{line}");
         }
+        let metrics = Arc::new(Metrics::default());
+        jwks::watch(&rules.extractor, &metrics);
         let auditor = Auditor {
             service: config.service.clone(),
             rules,
             pseudonyms,
             journal,
-            metrics: Arc::new(Metrics::default()),
+            metrics,
             max_body: config.capture.max_body,
             on_full: config.journal.on_full,
             sync_timeout: config.journal.sync_timeout,

@@ -25,6 +25,11 @@ use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;
 
+mod grpc;
+
+/// A method that only reads came with a body: harmless to most services, a hidden call to some.
+const SAFE_METHOD_WITH_BODY: &str = "safe_method_with_body";
+
 /// Watches the calls of one connection.
 #[derive(Debug)]
 pub struct Watcher {
@@ -47,6 +52,15 @@ impl Observer for Watcher {
 
     fn unreachable(&mut self) {
         self.auditor.metrics().upstream_connect_failures.inc();
+    }
+
+    fn http2(&mut self) {
+        self.auditor.metrics().http2_connections.inc();
+    }
+
+    fn upstream_not_http2(&mut self) {
+        self.auditor.metrics().upstream_not_http2.inc();
+        tracing::warn!(peer = %self.peer, "the service does not answer HTTP/2 with HTTP/2");
     }
 
     fn refused(&mut self, refusal: Refusal, _received: &[u8]) {
@@ -75,7 +89,16 @@ struct Audited {
     response_type: Vec<u8>,
     response_encoding: Vec<u8>,
     status: Option<u16>,
+    grpc: Option<Box<Grpc>>,
     intent: Option<Slot>,
+}
+
+/// What is read along of a gRPC call.
+#[derive(Default)]
+struct Grpc {
+    requests: grpc::Messages,
+    responses: grpc::Messages,
+    status: Option<u16>,
 }
 
 impl std::fmt::Debug for Exchange {
@@ -102,7 +125,17 @@ impl Exchange {
         if must_fit && *mutating && !auditor.journal().has_room() {
             return Err(Refusal { status: 503, reason: "journal_full" });
         }
-        let (facts, flags) = rules.facts(&head, peer, &judged);
+        let (mut facts, mut flags) = rules.facts(&head, peer, &judged);
+        if !framing.body.is_done() && extract::is_safe(head.method()) {
+            flags.push(SAFE_METHOD_WITH_BODY);
+        }
+        let grpc = grpc::is_grpc(head.first("content-type").unwrap_or_default()).then(|| {
+            let operation = &mut facts.operation;
+            operation.protocol = "grpc".into();
+            operation.calls = vec![grpc::method(split_target(head.target()).0).into()];
+            operation.calls_total = 1;
+            Box::default()
+        });
         auditor.metrics().open_calls.inc();
         let (request, response) = captures(auditor.max_body(), judged.decision.level, &head);
         let mut audited = Box::new(Audited {
@@ -121,6 +154,7 @@ impl Exchange {
             response_type: Vec::new(),
             response_encoding: Vec::new(),
             status: None,
+            grpc,
             intent: None,
         });
         audited.write_intent();
@@ -156,6 +190,9 @@ impl relay::Call for Exchange {
     fn request_body(&mut self, bytes: &[u8]) {
         if let Some(audited) = &mut self.0 {
             audited.request.push(bytes, audited.auditor.pseudonyms());
+            if let Some(grpc) = &mut audited.grpc {
+                grpc.requests.push(bytes);
+            }
         }
     }
 
@@ -165,11 +202,22 @@ impl relay::Call for Exchange {
             audited.response_type = head.first("content-type").unwrap_or_default().to_vec();
             audited.response_encoding = head.first("content-encoding").unwrap_or_default().to_vec();
         }
+        // An answer without messages has its status here.
+        self.response_trailers(head);
+    }
+
+    fn response_trailers(&mut self, fields: Head<'_>) {
+        if let Some(grpc) = self.0.as_mut().and_then(|a| a.grpc.as_mut()) {
+            grpc.status = fields.first("grpc-status").and_then(grpc::status).or(grpc.status);
+        }
     }
 
     fn response_body(&mut self, bytes: &[u8]) {
         if let Some(audited) = &mut self.0 {
             audited.response.push(bytes, audited.auditor.pseudonyms());
+            if let Some(grpc) = &mut audited.grpc {
+                grpc.responses.push(bytes);
+            }
         }
     }
 
@@ -272,7 +320,11 @@ impl Audited {
         let mut event = self.event(Stage::Completed);
         self.override_method(&mut event);
         event.duration_us = Some(self.started.elapsed().as_micros() as u64);
-        event.outcome = extract::outcome(self.status, end.error);
+        event.outcome = self.outcome(&end);
+        if let Some(grpc) = &self.grpc {
+            event.request.messages = Some(grpc.requests.count());
+            event.response.messages = Some(grpc.responses.count());
+        }
         event.error = end.error.map(Into::into);
         let (request, response) = self.bodies(&end);
         let cut = [&request, &response].into_iter().filter(|body| body.keep && body.truncated).count();
@@ -284,6 +336,14 @@ impl Audited {
             intent.clear();
         }
         auditor.metrics().open_calls.dec();
+    }
+
+    fn outcome(&self, end: &End) -> Outcome {
+        let told = self.grpc.as_ref().and_then(|grpc| grpc.status);
+        match (self.status, told) {
+            (Some(200), Some(code)) if end.error.is_none() => grpc::outcome(code),
+            _ => extract::outcome(self.status, end.error),
+        }
     }
 
     /// A form may say that another method is meant (`_method`). Where the head says so too, the
@@ -346,12 +406,12 @@ impl Audited {
                 version: head.version().into(),
                 method: head.method().into(),
                 effective_method: extract::effective_method(&head).unwrap_or(head.method().into()),
-                scheme: "http".into(),
+                scheme: if head.scheme().is_empty() { "http".into() } else { head.scheme().into() },
                 host: text(head.first("host").unwrap_or_default()),
                 path: text(path),
                 query: text(query),
                 status: self.status,
-                grpc_status: None,
+                grpc_status: self.grpc.as_ref().and_then(|grpc| grpc.status),
                 user_agent: extract::user_agent(&head),
                 request_id: extract::request_id(&head),
                 idempotency_key: extract::idempotency_key(&head),

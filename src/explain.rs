@@ -164,7 +164,13 @@ impl Explainer {
         let actor = &facts.actor;
         let who = if actor.id.is_empty() { "nobody named" } else { actor.id.as_ref() };
         row("actor", &format!("{} from {} ({})", show(who), actor.source, trust(actor)))?;
-        for (name, value) in [("name", &actor.name), ("type", &actor.kind), ("tenant", &actor.tenant)] {
+        let more = [
+            ("name", &actor.name),
+            ("type", &actor.kind),
+            ("on behalf of", &actor.on_behalf_of),
+            ("tenant", &actor.tenant),
+        ];
+        for (name, value) in more {
             if !value.is_empty() {
                 row(&format!("  {name}"), &show(value))?;
             }

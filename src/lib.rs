@@ -14,6 +14,7 @@ pub mod explain;
 pub mod extract;
 pub mod head;
 pub mod journal_cmd;
+pub mod jwks;
 pub mod logging;
 pub mod metrics;
 pub mod openapi;

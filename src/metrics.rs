@@ -41,12 +41,16 @@ metrics! {
     connections: Counter = "sidelog_connections",
     /// Client connections open now.
     connections_open: Gauge = "sidelog_connections_open",
+    /// Client connections that speak HTTP/2; they carry many requests at once.
+    http2_connections: Counter = "sidelog_http2_connections",
     /// Requests with a head that could be read, forwarded or not.
     requests: Counter = "sidelog_requests",
     /// Requests refused, by reason; nothing of them reached the service, or not to the end.
     refused: Family<Reason, Counter> = "sidelog_refused",
     /// Connections to the service that failed.
     upstream_connect_failures: Counter = "sidelog_upstream_connect_failures",
+    /// HTTP/2 connections ended because the service does not speak HTTP/2.
+    upstream_not_http2: Counter = "sidelog_upstream_not_http2",
     /// Audit events written to the journal.
     events: Counter = "sidelog_events",
     /// Events of calls that matched no operation.
@@ -65,6 +69,10 @@ metrics! {
     redactions: Counter = "sidelog_redactions",
     /// Audited calls open now.
     open_calls: Gauge = "sidelog_open_calls",
+    /// Key documents (JWKS) fetched or read, changed or not.
+    jwks_fetches: Counter = "sidelog_jwks_fetches",
+    /// Key documents that could not be fetched, read or used, by reason; the last good keys stay.
+    jwks_failures: Family<Reason, Counter> = "sidelog_jwks_failures",
     /// Bytes the journal uses on disk.
     journal_bytes: Gauge = "sidelog_journal_bytes",
     /// Records in the journal not yet delivered.
@@ -106,6 +114,10 @@ impl Metrics {
         self.lost.get_or_create(&Reason { reason }).inc_by(events);
     }
 
+    pub fn jwks_failure(&self, reason: &'static str) {
+        self.jwks_failures.get_or_create(&Reason { reason }).inc();
+    }
+
     pub fn ship_failure(&self, reason: &'static str) {
         self.ship_failures.get_or_create(&Reason { reason }).inc();
     }
@@ -122,6 +134,7 @@ mod tests {
         metrics.refuse("bare_lf");
         metrics.lose("full");
         metrics.ship_failure("delivery");
+        metrics.jwks_failure("connect");
         metrics.events.inc();
         let text = metrics.encode();
         assert!(text.contains("sidelog_refused_total{reason=\"bare_lf\"} 1"), "{text}");

@@ -233,6 +233,10 @@ fn settings(config: &Config) -> Arc<Settings> {
         },
         head_timeout: config.relay.head_timeout,
         upgrades: config.relay.upgrades.clone(),
+        http2: relay::h2::Limits {
+            max_streams: config.relay.max_streams,
+            max_resets: config.relay.max_resets,
+        },
     })
 }
 

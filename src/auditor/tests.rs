@@ -57,6 +57,24 @@ fn a_broken_document_does_not_stop_the_start() {
 }
 
 #[test]
+fn keys_are_fetched_from_the_start_and_nobody_waits_for_them() {
+    let issuer = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{{service: s, upstream: 'http://127.0.0.1:1', actor: [jwt: {{jwks_url: 'http://{}/keys'}}]}}",
+        issuer.local_addr().unwrap()
+    );
+    let (mut with_keys, _) = config::from_text(&text, "sidelog.yaml", dir.path(), &|_| None).unwrap();
+    with_keys.journal.dir = dir.path().join("journal");
+    let _auditor = Auditor::start(&with_keys).unwrap();
+    // Blocks until somebody comes: without a fetch the test would not end.
+    let (mut fetch, _) = issuer.accept().unwrap();
+    let mut line = [0; 14];
+    fetch.read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"GET /keys HTTP");
+}
+
+#[test]
 fn an_intent_that_cannot_be_read_is_counted_as_lost() {
     let dir = tempfile::tempdir().unwrap();
     let auditor = start(&dir);

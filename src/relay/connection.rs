@@ -5,7 +5,7 @@ mod hold;
 use super::buffer::{Buffer, Fill, LARGE};
 use super::framing::Framer;
 use super::parse::{self, HeadLimits, HeadScanner, Refusal, RequestFraming};
-use super::{BodyEnd, Call, End, Observer};
+use super::{BodyEnd, Call, End, Observer, h2};
 use crate::head::{Head, HeadIndex};
 use hold::Gate;
 use std::future::poll_fn;
@@ -37,6 +37,7 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// `Upgrade` protocols that may become a tunnel, lower case.
     pub upgrades: Vec<String>,
+    pub http2: h2::Limits,
 }
 
 /// Response heads are the service's own; this bound only keeps memory finite.
@@ -185,6 +186,15 @@ impl<C: Wire, O: Observer> Connection<C, O> {
                 Ok(None) => return,
                 Err(refusal) => return self.refuse(refusal).await,
             };
+            if self.upstream.is_none() && h2::is_preface(self.up.buffer.bytes()) {
+                let Connection { client, up, observer, .. } = self;
+                let connect = async {
+                    let stream = TcpStream::connect(upstream).await?;
+                    let _ = stream.set_nodelay(true);
+                    Ok(stream)
+                };
+                return h2::run(client, up.buffer, connect, observer, settings, drain).await;
+            }
             if let Err(refusal) = self.begin(len, settings) {
                 return self.refuse(refusal).await;
             }

@@ -89,6 +89,7 @@ async fn relay(plan: &[(u64, bool)]) -> (TcpStream, Log, Arc<Mutex<Vec<u8>>>) {
             limits: HeadLimits { max_bytes: 64 << 10, max_fields: 100 },
             head_timeout: Duration::from_millis(500),
             upgrades: vec![],
+            http2: super::h2::Limits::default(),
         };
         let client = front.accept().await.unwrap().0;
         super::Connection::new(client, observer).run(upstream, &settings, std::future::pending()).await;
