@@ -1,7 +1,7 @@
 # The only commands a newcomer needs. Each sets up what it needs: the Rust toolchain, Node, Python,
 # Java with Maven and cmake must be there; everything else is fetched into .deps/.
 
-.PHONY: help demo test test-traffic fuzz chaos bench check fmt generate clean-deps
+.PHONY: help demo test test-traffic fuzz chaos bench bench-redact bench-match check fmt generate clean-deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -33,6 +33,9 @@ chaos: ## faults under load, at length: SIGKILL, full and failing disks, Kafka a
 
 bench: ## side by side with peers
 	bench/run.sh
+
+bench-redact: ## redaction of JSON, beside serde_json
+	cargo run --release -p sidelog-bench --bin redact
 
 check: ## formatter, lints, generated files
 	cargo fmt --all --check

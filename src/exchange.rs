@@ -9,6 +9,7 @@
 use crate::auditor::Auditor;
 use crate::capture::Capture;
 use crate::config::OnFull;
+use crate::exchange::finish::Answer;
 use crate::extract;
 use crate::head::{HTTP_2, Head, HeadIndex};
 use crate::policy::Decision;
@@ -86,8 +87,8 @@ struct Audited {
     flags: Vec<&'static str>,
     request: Capture,
     response: Capture,
-    response_type: Vec<u8>,
-    response_encoding: Vec<u8>,
+    request_encoding: Vec<u8>,
+    answer: Answer,
     status: Option<u16>,
     grpc: Option<Box<Grpc>>,
     intent: Option<Slot>,
@@ -98,7 +99,6 @@ struct Audited {
 struct Grpc {
     requests: grpc::Messages,
     responses: grpc::Messages,
-    status: Option<u16>,
 }
 
 impl std::fmt::Debug for Exchange {
@@ -129,17 +129,11 @@ impl Exchange {
         if must_fit && *mutating && !auditor.journal().has_room() {
             return Err(Refusal { status: 503, reason: "journal_full" });
         }
-        let (mut facts, mut flags) = rules.facts(&head, peer, &judged);
+        let (facts, mut flags) = rules.facts(&head, peer, &judged);
         if !framing.body.is_done() && extract::is_safe(head.method()) {
             flags.push(SAFE_METHOD_WITH_BODY);
         }
-        let grpc = grpc::is_grpc(head.first("content-type").unwrap_or_default()).then(|| {
-            let operation = &mut facts.operation;
-            operation.protocol = "grpc".into();
-            operation.calls = vec![grpc::method(split_target(head.target()).0).into()];
-            operation.calls_total = 1;
-            Box::default()
-        });
+        let grpc = grpc::is_grpc(head.first("content-type").unwrap_or_default()).then(Box::default);
         auditor.metrics().open_calls.inc();
         let (request, response) = captures(auditor.max_body(), judged.decision.level, &head);
         let mut audited = Box::new(Audited {
@@ -155,8 +149,8 @@ impl Exchange {
             flags,
             request,
             response,
-            response_type: Vec::new(),
-            response_encoding: Vec::new(),
+            request_encoding: encoding(&head),
+            answer: Answer::default(),
             status: None,
             grpc,
             intent: None,
@@ -203,16 +197,16 @@ impl relay::Call for Exchange {
     fn response_head(&mut self, head: Head<'_>) {
         if let Some(audited) = &mut self.0 {
             audited.status = Some(head.status());
-            audited.response_type = head.first("content-type").unwrap_or_default().to_vec();
-            audited.response_encoding = head.first("content-encoding").unwrap_or_default().to_vec();
+            audited.answered(&head);
         }
         // An answer without messages has its status here.
         self.response_trailers(head);
     }
 
     fn response_trailers(&mut self, fields: Head<'_>) {
-        if let Some(grpc) = self.0.as_mut().and_then(|a| a.grpc.as_mut()) {
-            grpc.status = fields.first("grpc-status").and_then(grpc::status).or(grpc.status);
+        if let Some(audited) = &mut self.0 {
+            let told = fields.first("grpc-status").and_then(extract::grpc_status);
+            audited.answer.grpc_status = told.or(audited.answer.grpc_status);
         }
     }
 
@@ -280,7 +274,7 @@ impl Audited {
         let (request, _) =
             self.bodies(&End { request, response: BodyEnd::Open, error: None, own_status: None });
         let mut event = self.event(Stage::Started);
-        self.override_method(&mut event);
+        self.finish(&mut event, whole);
         let no_body = RawBody { complete: true, ..RawBody::default() };
         let intent = self.auditor.rules().redactor.redact(event, request, no_body, self.marks());
         let seq = self.auditor.record_intent(intent)?;
@@ -322,14 +316,14 @@ impl Audited {
         }
         let auditor = self.auditor.clone();
         let mut event = self.event(Stage::Completed);
-        self.override_method(&mut event);
         event.duration_us = Some(self.started.elapsed().as_micros() as u64);
-        event.outcome = self.outcome(&end);
+        event.outcome = extract::outcome(self.status, end.error);
         if let Some(grpc) = &self.grpc {
             event.request.messages = Some(grpc.requests.count());
             event.response.messages = Some(grpc.responses.count());
         }
         event.error = end.error.map(Into::into);
+        self.finish(&mut event, end.request == BodyEnd::Complete);
         let (request, response) = self.bodies(&end);
         let cut = [&request, &response].into_iter().filter(|body| body.keep && body.truncated).count();
         auditor.metrics().bodies_truncated.inc_by(cut as u64);
@@ -342,40 +336,13 @@ impl Audited {
         auditor.metrics().open_calls.dec();
     }
 
-    fn outcome(&self, end: &End) -> Outcome {
-        let told = self.grpc.as_ref().and_then(|grpc| grpc.status);
-        match (self.status, told) {
-            (Some(200), Some(code)) if end.error.is_none() => grpc::outcome(code),
-            _ => extract::outcome(self.status, end.error),
-        }
-    }
-
-    /// A form may say that another method is meant (`_method`). Where the head says so too, the
-    /// mutating one counts.
-    fn override_method(&self, event: &mut AuditEvent<'_>) {
-        if !is_form(&self.head()) {
-            return;
-        }
-        let Some(method) = extract::form_method(&event.http.method, self.request.kept()) else { return };
-        let told = &event.http.effective_method;
-        if *told != event.http.method && !extract::is_safe(told) {
-            return;
-        }
-        let operation = &mut event.operation;
-        let route = (!operation.route.is_empty()).then_some(&*operation.route);
-        let resource = extract::resource(&method, route, &operation.path_params);
-        let (op, kind, id) = (resource.op, resource.kind.into_owned(), resource.id.into_owned());
-        (operation.op, operation.resource_type, operation.resource_id) = (op, kind.into(), id.into());
-        event.http.effective_method = method.into_owned().into();
-    }
-
     /// What was captured of both bodies, and what is needed to read it.
     fn bodies(&self, end: &End) -> (RawBody<'_>, RawBody<'_>) {
         let head = self.head();
         let level = self.decision.level;
         let request = RawBody {
             content_type: head.first("content-type").unwrap_or_default(),
-            content_encoding: head.first("content-encoding").unwrap_or_default(),
+            content_encoding: &self.request_encoding,
             bytes: self.request.kept(),
             total: self.request.total(),
             complete: end.request == BodyEnd::Complete,
@@ -384,8 +351,8 @@ impl Audited {
             keep: level != Level::Metadata,
         };
         let response = RawBody {
-            content_type: &self.response_type,
-            content_encoding: &self.response_encoding,
+            content_type: &self.answer.media,
+            content_encoding: &self.answer.encoding,
             bytes: self.response.kept(),
             total: self.response.total(),
             complete: end.response == BodyEnd::Complete,
@@ -415,7 +382,7 @@ impl Audited {
                 path: text(path),
                 query: text(query),
                 status: self.status,
-                grpc_status: self.grpc.as_ref().and_then(|grpc| grpc.status),
+                grpc_status: None,
                 user_agent: extract::user_agent(&head),
                 request_id: extract::request_id(&head),
                 idempotency_key: extract::idempotency_key(&head),
@@ -426,7 +393,7 @@ impl Audited {
             client: self.facts.client.clone(),
             outcome: Outcome::Unknown,
             error: None,
-            reason: None,
+            reason: self.facts.reason.as_deref().map(Into::into),
             request: Message::default(),
             response: Message::default(),
             redactions: Redactions::default(),
@@ -439,17 +406,17 @@ impl Audited {
     }
 }
 
-/// Room for what is looked at of each body; the rest is only counted and digested.
-fn captures(max: usize, level: Level, head: &Head<'_>) -> (Capture, Capture) {
-    let request = level != Level::Metadata || is_form(head);
-    let response = level == Level::RequestResponse;
-    (Capture::new(if request { max } else { 0 }), Capture::new(if response { max } else { 0 }))
+/// `Content-Encoding`, of all fields of that name: the second may hide a coding over a coding.
+fn encoding(head: &Head<'_>) -> Vec<u8> {
+    head.all("content-encoding").collect::<Vec<_>>().join(&b',')
 }
 
-fn is_form(head: &Head<'_>) -> bool {
-    let media = head.first("content-type").unwrap_or_default();
-    let essence = media.split(|b| *b == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+/// Room for what is looked at of each body; the rest is only counted and digested. Of a response, more
+/// may be asked for once its head is there ([`Audited::answered`]).
+fn captures(max: usize, level: Level, head: &Head<'_>) -> (Capture, Capture) {
+    let request = level != Level::Metadata || finish::tells(head);
+    let response = level == Level::RequestResponse;
+    (Capture::new(if request { max } else { 0 }), Capture::new(if response { max } else { 0 }))
 }
 
 /// Bytes that are not UTF-8 percent-encoded, so that nothing is lost.
@@ -460,5 +427,6 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+mod finish;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //! as JSON lines.
 
 use crate::config::{Config, Problem};
+use crate::extract;
 use crate::head::{Head, HeadIndex};
 use crate::policy::{Decision, RuleRef};
 use crate::pseudonym::Pseudonyms;
@@ -181,6 +182,16 @@ impl Explainer {
         row("client", &format!("{} from {}", facts.client.ip, facts.client.ip_source))?;
         let what = &facts.operation;
         row("change", &format!("{} {} {}", what.op, what.resource_type, show(&what.resource_id)))?;
+        for call in &what.calls {
+            row("  inside", &format!("{} {}", what.protocol, show(call)))?;
+        }
+        let places: Vec<String> =
+            self.rules.reasons(facts.operation_index).iter().map(ToString::to_string).collect();
+        match &facts.reason {
+            Some(reason) => row("reason", &show(reason))?,
+            None if places.is_empty() => {}
+            None => row("reason", &format!("none in the head; looked for in {}", places.join(", ")))?,
+        }
         for flag in &flags {
             row("flag", flag)?;
         }
@@ -213,6 +224,11 @@ fn because(head: &Head<'_>, judged: &Judged<'_, '_>) -> String {
     let which = match (rule, level) {
         (RuleRef::Default, Level::None) if matches!(head.method(), "GET" | "HEAD" | "OPTIONS" | "TRACE") => {
             "reads are not recorded"
+        }
+        (RuleRef::Default, Level::Metadata | Level::Request | Level::RequestResponse)
+            if extract::is_safe(head.method()) && extract::mutates(head.target()) =>
+        {
+            "the query string has a GraphQL mutation"
         }
         (RuleRef::Default, Level::Metadata) if head.first("upgrade").is_some() => "a tunnel is opened",
         (RuleRef::Default, _) if judged.found.operation.is_some() => "`audit.level`",

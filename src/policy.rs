@@ -13,7 +13,8 @@
 //!   form, an ambiguous operation, a method that a header overrides) may only raise what is recorded,
 //!   never lower it: `ignore` and `level: none` need a match beyond doubt.
 //! - A method is safe only when it is exactly GET, HEAD, OPTIONS or TRACE, without a body and without
-//!   an override. Everything else is mutating, unknown methods included.
+//!   an override, and without a GraphQL mutation in its query string. Everything else is mutating,
+//!   unknown methods included.
 //! - A call that asks for an upgrade opens a tunnel through which anything may be done: its opening
 //!   is recorded at `metadata`, although the method is GET.
 //!
@@ -40,6 +41,8 @@ pub struct Call<'a> {
     pub has_body: bool,
     /// The method by override, when it differs from `method` (`extract::effective_method`).
     pub overridden: Option<&'a str>,
+    /// Its query string carries a GraphQL mutation (`extract::mutates`).
+    pub mutates: bool,
     /// Asks to leave HTTP (`Upgrade: websocket`).
     pub upgrade: bool,
     pub operation: Option<OperationRef<'a>>,
@@ -148,7 +151,7 @@ impl Hit {
     fn doubtful(self, call: &Call<'_>) -> bool {
         let path = (self.path || self.operation) && !call.normal_form;
         let operation = self.operation && call.matched == MatchKind::Ambiguous;
-        let method = (self.method || self.operation) && call.overridden.is_some();
+        let method = (self.method || self.operation) && (call.overridden.is_some() || call.mutates);
         path || operation || method
     }
 
@@ -247,7 +250,10 @@ impl Policy {
 
 /// Exactly a safe method, with nothing that makes it something else.
 pub fn is_safe(call: &Call<'_>) -> bool {
-    matches!(call.method, "GET" | "HEAD" | "OPTIONS" | "TRACE") && !call.has_body && call.overridden.is_none()
+    matches!(call.method, "GET" | "HEAD" | "OPTIONS" | "TRACE")
+        && !call.has_body
+        && call.overridden.is_none()
+        && !call.mutates
 }
 
 impl Rule {
@@ -573,6 +579,7 @@ mod tests {
             normal_form: true,
             has_body: false,
             overridden: None,
+            mutates: false,
             upgrade: false,
             operation: None,
             matched: MatchKind::Unmatched,
@@ -837,6 +844,18 @@ mod tests {
         assert_eq!(level(&audit, &with("refund", TAGS)), Level::Request);
         assert_eq!(level(&audit, &with("other", &tags)), Level::Request);
         assert_eq!(level(&audit, &call("POST", "/p")), Level::Metadata);
+    }
+
+    #[test]
+    fn a_mutation_by_get_is_no_read() {
+        let get = call("GET", "/graphql");
+        let mutation = Call { mutates: true, ..get };
+        assert_eq!(level(&audit(), &get), Level::None);
+        assert_eq!(level(&audit(), &mutation), Level::Metadata);
+        assert_eq!(level(&ignoring(&["/graphql"]), &mutation), Level::None, "the path is beyond doubt");
+        let reads = config::Rule { methods: vec!["GET".into()], level: Some(Level::None), ..rule(1) };
+        let audit = config::Audit { rules: vec![reads], ..audit() };
+        assert_eq!(level(&audit, &mutation), Level::Metadata, "a rule for GET does not mean it");
     }
 
     #[test]

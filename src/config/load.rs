@@ -6,9 +6,10 @@
 use super::problem::{Help, Pos, Problems, Severity, nearest, one_of, shown, shown_path};
 use super::tree::At;
 use super::{
-    Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Journal, Kafka, Level, OnFull, Redact,
-    Relay, Rule, Secret, Selector, Standalone, Unknown, Upstream, properties, units, yaml,
+    Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Journal, Kafka, Level, OnFull, Reason,
+    Redact, Relay, Rule, Secret, Selector, Standalone, Unknown, Upstream, properties, units, yaml,
 };
+use crate::extract::Source;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -54,6 +55,7 @@ pub(super) fn validate(file: &yaml::File, dir: &Path, problems: &mut Problems) -
         },
         actor: file.actor.iter().filter_map(|a| super::actor::rule(&mut check, a)).collect(),
         client_ip: check.client_ip(&file.client_ip),
+        reason: check.reason(&file.reason),
         redact: check.redact(&file.redact),
         journal: check.journal(&file.journal),
         kafka: file.kafka.as_ref().map(|k| check.kafka(&k.value)),
@@ -242,6 +244,23 @@ impl Check<'_> {
     }
 
     // Sections.
+
+    fn reason(&mut self, reason: &yaml::Reason) -> Reason {
+        let body = |check: &mut Self, path: &At<String>| {
+            let text = check.text(path, "reason.body");
+            let member = matches!(Source::parse(&text), Ok(Source::Body(_)));
+            if !member && !text.trim().is_empty() {
+                let message = format!("`reason.body`: {} is no path to a member", quoted(path));
+                check.error(path.at, message, "write the members' names with dots between: `change.comment`");
+            }
+            text
+        };
+        Reason {
+            header: reason.header.iter().map(|h| self.token(h, "reason.header", "a header's name")).collect(),
+            query: reason.query.iter().map(|q| self.text(q, "reason.query")).collect(),
+            body: reason.body.iter().map(|p| body(self, p)).collect(),
+        }
+    }
 
     fn service(&mut self, service: &At<String>) -> String {
         // Left out: the shape check has said so.

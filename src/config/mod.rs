@@ -153,6 +153,7 @@ pub struct Config {
     pub capture: Capture,
     pub actor: Vec<ActorRule>,
     pub client_ip: ClientIp,
+    pub reason: Reason,
     pub redact: Redact,
     pub journal: Journal,
     pub kafka: Option<Kafka>,
@@ -345,6 +346,15 @@ pub struct ClientIp {
     /// None: the peer is the client.
     pub header: Option<String>,
     pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Where callers say why; in this order.
+#[derive(Debug, Clone, Default)]
+pub struct Reason {
+    pub header: Vec<String>,
+    pub query: Vec<String>,
+    /// Paths to members: `change.comment`.
+    pub body: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default)]

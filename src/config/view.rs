@@ -3,7 +3,7 @@
 
 use super::{
     ActorRule, Audit, BasePath, ClientIp, Config, ForwardedCertRule, HeaderRule, Jwks, JwksUrl, JwtRule,
-    OnFull, Place, Redact, Relay, Rule, Selector, Unknown,
+    OnFull, Place, Reason, Redact, Relay, Rule, Selector, Unknown,
 };
 use super::{properties, units};
 use serde_json::{Map, Value, json};
@@ -24,6 +24,7 @@ pub fn effective(config: &Config) -> Value {
         capture,
         actor,
         client_ip,
+        reason,
         redact,
         journal,
         kafka,
@@ -35,6 +36,7 @@ pub fn effective(config: &Config) -> Value {
     let host =
         if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.clone() };
     let ClientIp { header, trusted_proxies } = client_ip;
+    let Reason { header: reasons, query, body } = reason;
     let Redact { keys, keep, unknown, pseudonym_key_file } = redact;
     json!({
         "version": 1,
@@ -55,6 +57,7 @@ pub fn effective(config: &Config) -> Value {
         },
         "actor": actor.iter().map(actor_rule).collect::<Vec<_>>(),
         "client_ip": { "header": header, "trusted_proxies": trusted_proxies },
+        "reason": { "header": reasons, "query": query, "body": body },
         "redact": {
             "keys": keys,
             "keep": keep,

@@ -48,6 +48,7 @@ pub(super) struct File {
     /// Where the actor's identity is taken from; the first that yields one wins.
     pub actor: Vec<At<Actor>>,
     pub client_ip: ClientIp,
+    pub reason: Reason,
     pub redact: Redact,
     pub journal: Journal,
     /// Where events go. Without it, they stay in the journal.
@@ -373,6 +374,23 @@ pub(super) struct ClientIp {
     pub trusted_proxies: Texts,
 }
 
+/// Where callers say why they do something; the first that is there counts. A document's
+/// `x-audit-reason` comes before these; what the head says, before what the body says.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Reason {
+    /// Headers.
+    #[schemars(schema_with = "text_or_list", extend("examples" = [["X-Audit-Reason"]]))]
+    pub header: Texts,
+    /// Query parameters.
+    #[schemars(schema_with = "text_or_list", extend("examples" = [["reason"]]))]
+    pub query: Texts,
+    /// Members of JSON bodies, nested ones by dots, or fields of forms. Only what `capture.max_body`
+    /// keeps is looked at.
+    #[schemars(schema_with = "text_or_list", extend("examples" = [["change.comment"]]))]
+    pub body: Texts,
+}
+
 /// What is masked, besides what always is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -550,6 +568,7 @@ impl Default for File {
             capture: Capture::default(),
             actor: Vec::new(),
             client_ip: ClientIp::default(),
+            reason: Reason::default(),
             redact: Redact::default(),
             journal: Journal::default(),
             kafka: None,
@@ -578,6 +597,12 @@ impl Default for Audit {
 impl Default for Capture {
     fn default() -> Self {
         Capture { max_body: At::unset(Size("64KiB".into())), max_decoded: At::unset(Size("1MiB".into())) }
+    }
+}
+
+impl Default for Reason {
+    fn default() -> Self {
+        Reason { header: vec![text("X-Audit-Reason")], query: Vec::new(), body: Vec::new() }
     }
 }
 

@@ -1,9 +1,8 @@
-//! gRPC over HTTP/2, as far as an audit needs it: which method, how it ended, how many messages.
+//! The messages of a gRPC call, counted as they go by. (Which method, and how it ended:
+//! `extract::calls`.)
 //!
 //! Messages are Protocol Buffers, which nobody can mask without their schema: of bodies only length
 //! and digest are kept. Pure; a few bytes of state per direction.
-
-use sidelog_event::Outcome;
 
 /// Whether a content type is gRPC's own: `application/grpc`, with or without a codec. gRPC-Web is
 /// not: its trailers and messages are in the body in another way.
@@ -12,31 +11,6 @@ pub fn is_grpc(content_type: &[u8]) -> bool {
     content_type.split_at_checked(NAME.len()).is_some_and(|(name, rest)| {
         name.eq_ignore_ascii_case(NAME) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
     })
-}
-
-/// `pkg.Service/Method`.
-pub fn method(path: &[u8]) -> String {
-    String::from_utf8_lossy(path.strip_prefix(b"/").unwrap_or(path)).into_owned()
-}
-
-/// The code in `grpc-status`.
-pub fn status(value: &[u8]) -> Option<u16> {
-    let digits = !value.is_empty() && value.len() <= 3 && value.iter().all(u8::is_ascii_digit);
-    digits.then(|| value.iter().fold(0, |n, b| n * 10 + u16::from(b - b'0')))
-}
-
-/// What a status code means: the server's fault only where no other caller would have fared better.
-pub fn outcome(status: u16) -> Outcome {
-    match status {
-        0 => Outcome::Success,
-        1 => Outcome::Aborted,
-        // PERMISSION_DENIED, UNAUTHENTICATED
-        7 | 16 => Outcome::Denied,
-        // INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE,
-        // UNIMPLEMENTED
-        3 | 5 | 6 | 9..=12 => Outcome::ClientError,
-        _ => Outcome::ServerError,
-    }
 }
 
 /// Counts the messages of one direction: a flag, four bytes of length, the message.
@@ -111,37 +85,5 @@ mod tests {
         for no in ["", "application/json", "application/grpc-web", "application/grpcx", "application/grp"] {
             assert!(!is_grpc(no.as_bytes()), "{no}");
         }
-    }
-
-    #[test]
-    fn codes() {
-        for (text, code) in
-            [("0", Some(0)), ("16", Some(16)), ("", None), ("-1", None), ("1000", None), ("7 ", None)]
-        {
-            assert_eq!(status(text.as_bytes()), code, "{text}");
-        }
-        use Outcome::*;
-        let outcomes: Vec<Outcome> = (0..=17).map(outcome).collect();
-        let expected = [
-            Success,
-            Aborted,
-            ServerError,
-            ClientError,
-            ServerError,
-            ClientError,
-            ClientError,
-            Denied,
-            ServerError,
-            ClientError,
-            ClientError,
-            ClientError,
-            ClientError,
-            ServerError,
-            ServerError,
-            ServerError,
-            Denied,
-            ServerError,
-        ];
-        assert_eq!(outcomes, expected);
     }
 }

@@ -73,7 +73,7 @@ pub struct Operation {
     pub marks: SchemaMarks,
     /// What its schemas declare; only with [`load_with_fields`].
     pub fields: Option<Fields>,
-    /// `x-audit-…` of the operation.
+    /// `x-audit-…` of the operation, its path item or the document's root; the nearest of each.
     pub extensions: Vec<(String, serde_json::Value)>,
 }
 
