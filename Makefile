@@ -17,8 +17,8 @@ test: ## every test, against real services
 
 test-traffic: ## what passes and what does not: the wire and the security cases
 	scripts/deps.sh engine kafka
-	cargo build -p sidelog -p sidelog-consumer -p sidelog-standalone
-	cargo test -p sidelog-tests --test wire --test security
+	cargo build --workspace --bins
+	cargo test --workspace --test wire --test security
 
 fuzz: ## every parser of strangers' bytes, a minute each (SECONDS_EACH=60)
 	fuzz/run.sh

@@ -1,6 +1,6 @@
 //! By whom and from where: an identity is worth what vouches for it, and no more.
 //!
-//! One configuration reads every source: tokens with keys, tokens without, a header that trusted
+//! One configuration reads every source: tokens with keys of either kind, tokens without, a header that trusted
 //! proxies set, Basic, and a chain of forwarding proxies.
 
 use crate::cases::From;
@@ -29,14 +29,15 @@ const MODULUS: &str = "3PqAwRkLC6x1xr79y6BvlqnWWuFmLJff6cuneujm_Yan0URYI_3zX7d82
 
 pub fn start() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
-    let keys = json!({"keys": [
-        {"kty": "oct", "kid": "shared", "alg": "HS256", "k": URL_SAFE_NO_PAD.encode(SHARED_KEY)},
-        {"kty": "RSA", "kid": "rsa", "use": "sig", "n": MODULUS, "e": "AQAB"},
-    ]});
-    std::fs::write(dir.path().join("keys.json"), keys.to_string()).unwrap();
+    let shared = json!({"kty": "oct", "kid": "shared", "k": URL_SAFE_NO_PAD.encode(SHARED_KEY)});
+    let public = json!({"kty": "RSA", "kid": "rsa", "use": "sig", "n": MODULUS, "e": "AQAB"});
+    for (file, key) in [("shared.json", shared), ("public.json", public)] {
+        std::fs::write(dir.path().join(file), json!({"keys": [key]}).to_string()).unwrap();
+    }
     let yaml = format!(
         "actor:
-  - jwt: {{header: Authorization, jwks_file: keys.json, issuer: '{ISSUER}', audience: [orders]}}
+  - jwt: {{header: Authorization, jwks_file: shared.json, issuer: '{ISSUER}', audience: [orders]}}
+  - jwt: {{header: X-Public, jwks_file: public.json}}
   - jwt: {{header: X-Token}}
   - header: {{id: X-User, trusted_from: [{PROXIES}]}}
   - basic: {{}}

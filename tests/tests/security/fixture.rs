@@ -10,7 +10,7 @@ use crate::oracle::ledger_and_events;
 use harness::origin::{End, Origin, PATIENCE, Peer, Request, Step, requests};
 use harness::{Canary, Sidecar};
 use serde_json::Value;
-use sidelog_journal::{Journal, Kind, Options};
+use sidelog_journal::{Journal, Kind, Options, Record};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -176,7 +176,7 @@ fn risen(before: &[(String, u64)], after: &[(String, u64)]) -> Vec<String> {
     all
 }
 
-/// Every event in a journal that nobody has open.
+/// Every completed event in a journal that nobody has open.
 pub fn events(journal: &Path) -> Vec<Value> {
     let opened = Journal::open(Options::new(journal)).unwrap();
     let (mut reader, mut records) = (opened.journal.reader(), Vec::new());
@@ -187,13 +187,13 @@ pub fn events(journal: &Path) -> Vec<Value> {
             break;
         }
     }
-    records
-        .iter()
-        .map(|record| {
-            assert_eq!(record.kind, Kind::Data, "the journal lost something");
-            serde_json::from_slice(&record.payload).unwrap()
-        })
-        .collect()
+    let ended = |record: &Record| match record.kind {
+        Kind::Data => Some(serde_json::from_slice(&record.payload).unwrap()),
+        // The intent of a call that lasted; its end comes behind it.
+        Kind::Open => None,
+        Kind::Loss { .. } => panic!("the journal lost something: {record:?}"),
+    };
+    records.iter().filter_map(ended).collect()
 }
 
 /// Those of one peer, in the order in which they were recorded.

@@ -35,22 +35,10 @@ use cases::Group;
 /// Cases that cannot hold yet, and why. They are run all the same, and one that holds unexpectedly
 /// fails: it is to be taken off the list then. docs/security.md shows them as such.
 pub const PENDING: &[(u32, &str)] = &[
-    (34, HTTP2),
-    (35, HTTP2),
-    (36, HTTP2),
-    (37, HTTP2),
-    (38, HTTP2),
-    (39, HTTP2),
-    (40, HTTP2),
     (50, "calls within a call are not told yet"),
     (51, "calls within a call are not told yet"),
-    (52, HTTP2),
-    (53, HTTP2),
-    (78, "Basic holds; cookies and client certificates are not actors yet"),
-    (88, "no secret is kept, but the body of a compressed message is left out"),
+    (78, "Basic, cookies and forwarded certificates hold; Sidelog speaks no TLS yet"),
 ];
-
-const HTTP2: &str = "HTTP/2 is refused and counted (`http2_preface`)";
 
 #[test]
 fn framing() {
