@@ -1,7 +1,7 @@
 # The only commands a newcomer needs. Each sets up what it needs: the Rust toolchain, Node, Python,
 # Java with Maven and cmake must be there; everything else is fetched into .deps/.
 
-.PHONY: help demo test test-traffic fuzz bench bench-redact bench-match check fmt generate clean-deps
+.PHONY: help demo test test-traffic fuzz chaos bench bench-redact bench-match check fmt generate clean-deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -22,6 +22,14 @@ test-traffic: ## what passes and what does not: the wire and the security cases
 
 fuzz: ## every parser of strangers' bytes, a minute each (SECONDS_EACH=60)
 	fuzz/run.sh
+
+chaos: ## faults under load, at length: SIGKILL, full and failing disks, Kafka away; a seeded simulation
+	scripts/deps.sh kafka
+	cargo build -p sidelog
+	SIDELOG_KILLS=$${SIDELOG_KILLS:-1000} SIDELOG_OUTAGE_SECONDS=$${SIDELOG_OUTAGE_SECONDS:-10} \
+		cargo test -p sidelog-tests --test chaos -- --nocapture --test-threads=1
+	SIDELOG_SEEDS=$${SIDELOG_SEEDS:-100000} \
+		cargo test --release -p sidelog-journal --test journal simulate -- --nocapture
 
 bench: ## side by side with peers
 	bench/run.sh

@@ -13,7 +13,7 @@ use crate::map::Mapped;
 use crate::open_calls::{self, Life, OpenCalls};
 use crate::plan::{Plan, RESERVE};
 use crate::producer::Producer;
-use crate::segment::{Active, Header, Segment, Spare};
+use crate::segment::{Active, Header, START, Segment, Spare};
 use crate::sync::Syncing;
 use crate::types::{Lost, Mark, Missing, Reason, Refused};
 use std::collections::VecDeque;
@@ -77,6 +77,8 @@ pub(crate) struct Head {
     pub waiting: Waiting,
     /// Rolled, not synced yet.
     pub retired: Vec<(Arc<Segment>, Arc<Mapped>)>,
+    /// Ended without a record: to be deleted.
+    pub discarded: Vec<Arc<Segment>>,
     /// The mapped words that survive a kill, and how often they were written.
     pub life: Option<Arc<Mapped>>,
     pub notes: u64,
@@ -174,7 +176,11 @@ impl Core {
     pub(crate) fn seal(&self, head: &mut Head, sync: bool) {
         if let Some(active) = head.active.take() {
             active.segment.seal();
-            if sync {
+            if active.at == START {
+                // Its successor has the same base, and so the same name: the two must never meet.
+                lock(&self.log).pop_back_if(|last| Arc::ptr_eq(last, &active.segment));
+                head.discarded.push(active.segment);
+            } else if sync {
                 head.retired.push((active.segment, active.map));
             }
         }

@@ -30,6 +30,7 @@ use uuid::Uuid;
 pub struct Journal {
     core: Arc<Core>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    closed: AtomicBool,
 }
 
 impl Journal {
@@ -81,7 +82,8 @@ impl Journal {
         *lock(&core.lock) = Some(lock_file);
         let mut keeper = Keeper::new(Arc::clone(&core), cursor, delivered);
         first_segment(&core, &mut keeper);
-        let journal = Arc::new(Journal { core, threads: Mutex::new(Vec::new()) });
+        let (threads, closed) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+        let journal = Arc::new(Journal { core, threads, closed });
         let orphans = orphans.into_iter().chain(intents).collect();
         Ok((Opened { journal, orphans, recovery }, keeper))
     }
@@ -234,10 +236,10 @@ impl Journal {
     /// the directory. Appends are refused from here on; what is open in the table stays for the next
     /// open to report. Dropping the journal does the same.
     pub fn close(&self) {
-        let threads = std::mem::take(&mut *lock(&self.threads));
-        if threads.is_empty() {
+        if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        let threads = std::mem::take(&mut *lock(&self.threads));
         self.core.record_losses(true);
         self.core.stop.store(true, Ordering::Release);
         self.core.syncing.stop();
@@ -412,6 +414,7 @@ fn assemble(
         records: scanned.records,
         waiting: Default::default(),
         retired: Vec::new(),
+        discarded: Vec::new(),
         life: calls.life(),
         notes: 0,
         closed: false,

@@ -103,8 +103,22 @@ impl Keeper {
         }
     }
 
+    /// Deletes segments that ended without a record, unless their name is another's by now.
+    fn discard(&mut self) {
+        let discarded = std::mem::take(&mut lock(&self.core.head).discarded);
+        for segment in discarded {
+            let path = segment.path();
+            if segment.file().is_ok_and(|file| disk::in_place(&file, &path, 0))
+                && let Err(e) = fs::remove_file(&path)
+            {
+                self.failed("delete a segment", &e);
+            }
+        }
+    }
+
     /// Gives segments in use their final names.
     fn names(&mut self) {
+        self.discard();
         let unnamed: Vec<Arc<Segment>> = lock(&self.core.log)
             .iter()
             .rev()
@@ -135,7 +149,10 @@ impl Keeper {
                 Err(e) => self.failed("write the cursor", &e),
             }
         }
-        if self.unsynced && self.core.disk.now() >= self.cursor_due {
+        // Before anything goes: else a power cut could take the cursor back before what is gone, and that
+        // would look lost.
+        let goes = lock(&self.core.log).front().is_some_and(|s| delivered(s, &mark));
+        if self.unsynced && (goes || self.core.disk.now() >= self.cursor_due) {
             let asked = self.core.disk.sync(&self.core.dir.join(cursor::NAME), 0, u64::MAX);
             if let Err(e) = asked.and_then(|()| self.cursor.sync()) {
                 self.failed("sync the cursor", &e);

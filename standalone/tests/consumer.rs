@@ -82,6 +82,8 @@ enum What {
     Event,
     OpenCall,
     Loss(u64, u64),
+    /// Told by a later boot.
+    LossOf(u64, u64, u64),
     Junk(&'static str),
 }
 
@@ -90,6 +92,13 @@ fn push(batch: &mut Batch, at: Position, what: What, offset: i64) {
     batch.push_with(0, offset, time, |out| match what {
         What::Event => stamp(out, &at, RecordKind::Event, event(&at, time, "completed").as_bytes()),
         What::OpenCall => stamp(out, &at, RecordKind::Event, event(&at, time, "started").as_bytes()),
+        What::LossOf(boot, first, last) => {
+            let loss = format!(
+                r#"{{"boot":{boot},"first":{first},"last":{last},"reason":"corrupt","time":"{}"}}"#,
+                jiff::Timestamp::from_millisecond(time).unwrap()
+            );
+            stamp(out, &at, RecordKind::Loss, loss.as_bytes());
+        }
         What::Loss(first, last) => {
             let time = jiff::Timestamp::from_millisecond(time).unwrap();
             let loss =
@@ -304,6 +313,28 @@ async fn an_insert_cut_between_months_and_tables_is_completed() {
     sql(&engine, "TRUNCATE TABLE audit.open_calls");
     live(&store, vec![batch(producer(1), 1..=400), batch(producer(1), 401..=600)], false).await;
     assert_eq!(stored(&engine), "600\t600\t1\t600");
+}
+
+/// Damage found at a start: the boot after tells what the one before has lost.
+#[tokio::test]
+async fn a_loss_of_an_earlier_boot_is_no_gap_and_its_record_is_known_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(dir.path());
+    let store = store(&engine);
+    let all = || {
+        let mut all = batch(producer(1), (1..=20).filter(|n| !(5..=6).contains(n)));
+        let told = |seq| Position { producer: producer(1), boot: 2, seq };
+        push(&mut all, told(1), What::LossOf(1, 5, 6), 201);
+        push(&mut all, told(2), What::Event, 202);
+        all
+    };
+    for _ in 0..2 {
+        let life = live(&store, vec![all()], true).await;
+        assert!(life.metrics.contains("sidelog_consumer_gap_records_total 0\n"), "{}", life.metrics);
+        let losses = "SELECT boot, first, last, reason, told_boot, seq FROM audit.losses";
+        assert_eq!(sql(&engine, losses), "1\t5\t6\tcorrupt\t2\t1");
+        assert_eq!(sql(&engine, "SELECT count() FROM audit.events WHERE boot = 2"), "1");
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 //! | model.rs  | random histories against a model |
 //! | kill.rs   | SIGKILL at any moment |
 //! | faults.rs | files removed or cut under a running journal |
+//! | simulate.rs | whole histories from a seed: power cuts, full and failing disks, late reports |
 //! | inspect.rs | looking at a directory, in use or not, and mending it |
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers are tests too")]
@@ -17,4 +18,5 @@ mod inspect;
 mod kill;
 mod life;
 mod model;
+mod simulate;
 mod support;

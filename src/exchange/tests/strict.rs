@@ -173,3 +173,19 @@ async fn a_full_journal_refuses_strict_calls_and_counts_no_loss_for_them() {
     assert!(dir.begin(b"GET /v1/orders HTTP/1.1\r\nHost: a\r\n\r\n").is_ok());
     assert_eq!((dir.auditor.journal().stats().lost.total(), dir.open()), (lost, 0));
 }
+
+/// Streams are not held, so a call that may not be made unrecorded is not made over HTTP/2.
+#[test]
+fn over_http_2_a_strict_call_is_refused_and_a_read_passes() {
+    let (world, _) = world("5s");
+    let begin = |raw: &str| {
+        let (mut index, framing) = ask(raw);
+        index.minor = crate::head::HTTP_2;
+        Watcher::new(world.auditor.clone(), PEER).begin(Head { raw: raw.as_bytes(), index: &index }, &framing)
+    };
+    let refusal = begin(&pay()).unwrap_err();
+    assert_eq!((refusal.status, refusal.reason), (505, "strict_http2"));
+    assert!(begin("GET /read HTTP/1.1\r\nHost: a\r\n\r\n").is_ok());
+    assert!(begin(&create()).is_ok());
+    assert_eq!(world.auditor.metrics().open_calls.get(), 0);
+}
