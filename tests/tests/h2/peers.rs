@@ -93,7 +93,11 @@ pub fn events(dir: &Path) -> Vec<Value> {
         let bytes = std::fs::read(segment).unwrap();
         for at in memchr::memmem::find_iter(&bytes, b"{\"event_id\"") {
             let mut stream = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
-            all.push(stream.next().unwrap().unwrap());
+            let event = stream.next().unwrap().unwrap();
+            // A tunnel is told of at its opening too.
+            if event["stage"] != "started" {
+                all.push(event);
+            }
         }
     }
     all
