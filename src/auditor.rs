@@ -5,7 +5,9 @@ use crate::config::{self, Config, OnFull, Problem};
 use crate::metrics::Metrics;
 use crate::pseudonym::Pseudonyms;
 use crate::redact::Redacted;
+use crate::reload::Standing;
 use crate::rules::Rules;
+use arc_swap::{ArcSwap, Guard};
 use sidelog_event::{AuditEvent, MatchKind, Outcome, Stage};
 use sidelog_journal::{ClaimError, Journal, Opened, Options, Recovery, Slot, Storable};
 use std::cell::RefCell;
@@ -47,11 +49,11 @@ thread_local! {
 
 pub struct Auditor {
     service: String,
-    rules: Rules,
+    rules: ArcSwap<Rules>,
+    standing: Standing,
     pseudonyms: Pseudonyms,
     journal: Arc<Journal>,
     metrics: Arc<Metrics>,
-    max_body: usize,
     on_full: OnFull,
 }
 
@@ -76,7 +78,7 @@ impl Auditor {
         let pseudonyms = Pseudonyms::new(&pseudonym_key(config)?);
         let (rules, problems) =
             Rules::load(config, &pseudonyms).map_err(|p| StartError::Rules(Box::new(p)))?;
-        for problem in problems {
+        for problem in &problems {
             tracing::warn!("{problem}");
         }
         for line in rules.specs.summary() {
@@ -84,13 +86,16 @@ impl Auditor {
         }
         let auditor = Auditor {
             service: config.service.clone(),
-            rules,
+            standing: Standing::new(config, &rules),
+            rules: ArcSwap::from_pointee(rules),
             pseudonyms,
             journal,
             metrics: Arc::new(Metrics::default()),
-            max_body: config.capture.max_body,
             on_full: config.journal.on_full,
         };
+        let stale = auditor.standing.is_stale();
+        auditor.standing.tried(&problems, stale, &[]);
+        auditor.metrics.reload_success.set(i64::from(!stale));
         for orphan in &orphans {
             auditor.record_orphan(&orphan.bytes);
         }
@@ -102,8 +107,19 @@ impl Auditor {
         &self.service
     }
 
-    pub fn rules(&self) -> &Rules {
-        &self.rules
+    /// The rules in force. A call takes them once, at its begin, and keeps them to its end.
+    pub fn rules(&self) -> Guard<Arc<Rules>> {
+        self.rules.load()
+    }
+
+    /// Puts new rules in force for the calls that begin from now on.
+    pub fn replace_rules(&self, rules: Rules) {
+        self.rules.store(Arc::new(rules));
+    }
+
+    /// What is in force since when, and what is not.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     pub fn pseudonyms(&self) -> &Pseudonyms {
@@ -116,10 +132,6 @@ impl Auditor {
 
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
-    }
-
-    pub fn max_body(&self) -> usize {
-        self.max_body
     }
 
     pub fn on_full(&self) -> OnFull {
@@ -189,7 +201,7 @@ impl Auditor {
         event.stage = Stage::Orphaned;
         event.outcome = Outcome::Unknown;
         event.error = Some("sidecar_killed".into());
-        let mut redacted = self.rules.redactor.recover(event);
+        let mut redacted = self.rules().redactor.recover(event);
         redacted.tell();
         self.record(redacted);
         self.metrics.orphaned.inc();

@@ -14,7 +14,7 @@ use crate::head::{Head, HeadIndex};
 use crate::policy::Decision;
 use crate::redact::{RawBody, SchemaMarks};
 use crate::relay::{self, BodyEnd, End, Observer, Refusal, RequestFraming};
-use crate::rules::{Facts, split_target};
+use crate::rules::{Facts, Rules, split_target};
 use jiff::Timestamp;
 use sidelog_event::{AuditEvent, Delivery, Http, Level, Message, Outcome, Redactions, Stage};
 use sidelog_journal::Slot;
@@ -59,6 +59,8 @@ pub struct Exchange(Option<Box<Audited>>);
 
 struct Audited {
     auditor: Arc<Auditor>,
+    /// Those of its begin, whatever is in force meanwhile.
+    rules: Arc<Rules>,
     id: Uuid,
     time: Timestamp,
     started: Instant,
@@ -100,9 +102,10 @@ impl Exchange {
         }
         let (facts, flags) = rules.facts(&head, peer, &judged);
         auditor.metrics().open_calls.inc();
-        let (request, response) = captures(auditor.max_body(), judged.decision.level, &head);
+        let (request, response) = captures(rules.max_body, judged.decision.level, &head);
         let mut audited = Box::new(Audited {
             auditor: auditor.clone(),
+            rules: Arc::clone(&rules),
             id: Uuid::now_v7(),
             time: Timestamp::now(),
             started: Instant::now(),
@@ -177,7 +180,7 @@ impl Audited {
     }
 
     fn marks(&self) -> &SchemaMarks {
-        self.auditor.rules().marks(self.facts.operation_index)
+        self.rules.marks(self.facts.operation_index)
     }
 
     /// Puts what is known before forwarding into the open-call table, so that it survives kill -9.
@@ -186,9 +189,8 @@ impl Audited {
             return;
         }
         let event = self.event(Stage::Started);
-        let rules = self.auditor.rules();
         let no_body = || RawBody { complete: true, ..RawBody::default() };
-        let intent = rules.redactor.redact(event, no_body(), no_body(), self.marks());
+        let intent = self.rules.redactor.redact(event, no_body(), no_body(), self.marks());
         self.intent = self.auditor.claim(intent);
     }
 
@@ -206,7 +208,7 @@ impl Audited {
         let (request, response) = self.bodies(&end);
         let cut = [&request, &response].into_iter().filter(|body| body.keep && body.truncated).count();
         auditor.metrics().bodies_truncated.inc_by(cut as u64);
-        let mut redacted = auditor.rules().redactor.redact(event, request, response, self.marks());
+        let mut redacted = self.rules.redactor.redact(event, request, response, self.marks());
         redacted.tell();
         auditor.record(redacted);
         if let Some(intent) = self.intent.take() {

@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use sidelog::config::{self, Config, Problem, Severity};
 use sidelog::exit::{BAD_CONFIG, UNAVAILABLE, USAGE};
 use sidelog::proxy::Sidecar;
+use sidelog::reload::Origin;
 use sidelog::{check, explain};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -142,18 +143,20 @@ fn proxy(args: &ConfigFile) -> ExitCode {
         }
     };
     // Spawned, so that the accept loop does not run on the main thread's scheduler.
-    let code = runtime.block_on(async move { tokio::spawn(serve(config)).await });
+    let origin = Origin { path: Some(args.config.clone()), env: environment, adapt: |_| () };
+    let code = runtime.block_on(async move { tokio::spawn(serve(config, origin)).await });
     code.unwrap_or(ExitCode::FAILURE)
 }
 
-async fn serve(config: Config) -> ExitCode {
-    let sidecar = match Sidecar::start(&config).await {
+async fn serve(config: Config, origin: Origin) -> ExitCode {
+    let mut sidecar = match Sidecar::start(&config).await {
         Ok(sidecar) => sidecar,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::from(UNAVAILABLE);
         }
     };
+    sidecar.follow(config, origin);
     println!("sidelog ready traffic={} admin={} local={}", sidecar.traffic, sidecar.admin, sidecar.local);
     sidelog::signals::stop().await;
     tracing::info!("draining");

@@ -1,17 +1,19 @@
 //! Everything that judges a call, built from a configuration: documents, policy, extraction,
 //! redaction. Pure once built; `sidelog proxy`, `check` and `explain` share it.
 
-use crate::config::{Config, Place, Problem, Severity};
+use crate::config::{self, Config, Place, Problem, Severity};
 use crate::extract::{self, Extractor};
 use crate::head::Head;
-use crate::openapi::{self, LoadError};
+use crate::openapi::{self, Document, LoadError};
 use crate::policy::{Call, Decision, OperationRef, Policy};
 use crate::pseudonym::Pseudonyms;
 use crate::redact::{Redactor, SchemaMarks};
+use crate::sources::{Digest, Sources};
 use crate::spec_match::{self, Found, SpecMatcher};
+use sha2::{Digest as _, Sha256};
 use sidelog_event as event;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug)]
 pub struct Rules {
@@ -21,6 +23,24 @@ pub struct Rules {
     pub redactor: Redactor,
     /// Names that each operation's schemas mark as secret, by operation; the last is for none.
     marks: Vec<SchemaMarks>,
+    /// Bytes of each body kept for the event.
+    pub max_body: usize,
+    /// Tells these rules from others: a digest of the configuration and of the documents in use.
+    pub version: String,
+    /// Documents, in the order of the configuration.
+    documents: Vec<Source>,
+}
+
+/// A document of the configuration, as these rules use it.
+#[derive(Debug, Clone)]
+struct Source {
+    path: PathBuf,
+    /// Of the version in use; none where it could never be read.
+    digest: Option<Digest>,
+    /// The files on disk when they were last read, which may be of a broken version that is not used.
+    files: Sources,
+    /// An older version is in use.
+    kept: bool,
 }
 
 /// What is known of a call when its head is whole.
@@ -45,20 +65,30 @@ impl Rules {
     /// missing or broken document must not stop traffic. Fails only on what the configuration itself
     /// says (keys, algorithms).
     pub fn load(config: &Config, pseudonyms: &Pseudonyms) -> Result<(Rules, Vec<Problem>), Problem> {
+        Rules::build(config, pseudonyms, None)
+    }
+
+    /// Builds new rules in the place of these. A document that can no longer be used stays in the
+    /// version that these have of it.
+    pub fn again(&self, config: &Config, pseudonyms: &Pseudonyms) -> Result<(Rules, Vec<Problem>), Problem> {
+        Rules::build(config, pseudonyms, Some(self))
+    }
+
+    fn build(
+        config: &Config,
+        pseudonyms: &Pseudonyms,
+        before: Option<&Rules>,
+    ) -> Result<(Rules, Vec<Problem>), Problem> {
         let mut problems = Vec::new();
         let mut documents = Vec::new();
-        // Of a file that is not there, `config::load` has told, with its place.
-        for path in config.openapi.iter().filter(|p| p.is_file()) {
-            match openapi::load(path) {
-                Ok((mut document, warnings)) => {
-                    document.operations.iter_mut().for_each(|o| o.let_span(&config.multi_segment));
-                    problems.extend(warnings.into_iter().map(|w| from_warning(path, w)));
-                    // Two documents may have the same name in different directories.
-                    document.name = path.display().to_string();
-                    documents.push(document);
-                }
-                Err(error) => problems.push(from_load_error(path, &error)),
+        let mut sources = Vec::new();
+        for path in &config.openapi {
+            let (source, document) = Source::read(path, before, &mut problems);
+            if let Some(mut document) = document {
+                document.operations.iter_mut().for_each(|o| o.let_span(&config.multi_segment));
+                documents.push(document);
             }
+            sources.push(source);
         }
         let (specs, mut warnings) = SpecMatcher::new(documents, &config.base_path);
         for path in &config.openapi {
@@ -76,8 +106,30 @@ impl Rules {
         let mut marks: Vec<_> =
             specs.operations().iter().map(|o| SchemaMarks::new(o.marks.names())).collect();
         marks.push(SchemaMarks::default());
-        let rules = Rules { specs, policy: Policy::new(&config.audit), extractor, redactor, marks };
+        let rules = Rules {
+            specs,
+            policy: Policy::new(&config.audit),
+            extractor,
+            redactor,
+            marks,
+            max_body: config.capture.max_body,
+            version: version(config, &sources),
+            documents: sources,
+        };
         Ok((rules, problems))
+    }
+
+    /// Every file of the documents, as it was when it was last read.
+    pub fn sources(&self) -> Sources {
+        let mut all = Sources::default();
+        self.documents.iter().for_each(|source| all.extend(source.files.clone()));
+        all
+    }
+
+    /// Documents that cannot be used as they are on disk, and whether an older version of each is in use.
+    pub fn unusable(&self) -> impl Iterator<Item = (&Path, bool)> {
+        let unusable = |source: &&Source| source.kept || source.digest.is_none();
+        self.documents.iter().filter(unusable).map(|source| (source.path.as_path(), source.kept))
     }
 
     /// Which operation, and what is to be recorded of it.
@@ -122,6 +174,72 @@ impl Rules {
         let none = self.marks.len() - 1;
         &self.marks[operation.unwrap_or(none).min(none)]
     }
+}
+
+impl Source {
+    /// Reads a document, or takes the version in use before of one that cannot be used. What is wrong
+    /// with it is added to the problems; of one that is not there, `config::load` has told, with its
+    /// place.
+    fn read(path: &Path, before: Option<&Rules>, problems: &mut Vec<Problem>) -> (Source, Option<Document>) {
+        let mut source =
+            Source { path: path.to_owned(), digest: None, files: Sources::default(), kept: false };
+        let loaded = path.is_file().then(|| openapi::load_noting(path, &mut source.files));
+        if source.files.is_empty() {
+            source.files.look(path);
+        }
+        match loaded {
+            Some(Ok((mut document, warnings))) => {
+                problems.extend(warnings.into_iter().map(|w| from_warning(path, w)));
+                // What was whole before shall not lose operations to a slip in a file beside it.
+                if let Some(kept) = source.keep(before).filter(|kept| kept.unread < document.unread) {
+                    let text = "files it refers to cannot be read; the version read before stays in use";
+                    let message = format!("{}: {text}", path.display());
+                    problems.push(problem(Severity::Error, None, message));
+                    return (source, Some(kept));
+                }
+                source.kept = false;
+                // Two documents may have the same name in different directories.
+                document.name = path.display().to_string();
+                source.digest = Some(source.files.digest());
+                (source, Some(document))
+            }
+            Some(Err(error)) => {
+                let kept = source.keep(before);
+                problems.push(from_load_error(path, &error, kept.is_some()));
+                (source, kept)
+            }
+            None => {
+                let kept = source.keep(before);
+                if kept.is_some() {
+                    let message = format!("{} is gone; the version read before stays in use", path.display());
+                    let help = "put it back, or take it out of `openapi`".to_owned();
+                    problems.push(Problem { help: Some(help), ..problem(Severity::Error, None, message) });
+                }
+                (source, kept)
+            }
+        }
+    }
+
+    /// The document as it was in use before, where it was.
+    fn keep(&mut self, before: Option<&Rules>) -> Option<Document> {
+        let before = before?;
+        let document = before.specs.document(&self.path.display().to_string())?;
+        let older = before.documents.iter().find(|source| source.path == self.path)?;
+        (self.digest, self.kept) = (older.digest, true);
+        Some(document)
+    }
+}
+
+/// Of the configuration as it is in force, of the files it was read from, and of the documents in use.
+fn version(config: &Config, documents: &[Source]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(config::effective(config).to_string());
+    hash.update(config.sources.digest());
+    for source in documents {
+        hash.update(source.path.as_os_str().as_encoded_bytes());
+        hash.update(source.digest.unwrap_or_default());
+    }
+    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The operation as the event tells it.
@@ -189,7 +307,7 @@ pub fn from_warning(document: &Path, warning: openapi::Warning) -> Problem {
     Problem { place, message, help, severity: Severity::Warning }
 }
 
-fn from_load_error(document: &Path, error: &LoadError) -> Problem {
+fn from_load_error(document: &Path, error: &LoadError, kept: bool) -> Problem {
     let (place, message) = match error {
         LoadError::Syntax { file, line, column, text, .. }
         | LoadError::NotOpenApi { file, line, column, text, .. } => {
@@ -205,7 +323,9 @@ fn from_load_error(document: &Path, error: &LoadError) -> Problem {
             format!("{} and the files it refers to are larger than {limit_mib}MiB", document.display()),
         ),
     };
-    let help = format!("{}; until then, calls are recorded without operations", error.help());
+    let meanwhile =
+        if kept { "the version read before stays in use" } else { "calls are recorded without operations" };
+    let help = format!("{}; until then, {meanwhile}", error.help());
     Problem { place, message, help: Some(help), severity: Severity::Error }
 }
 

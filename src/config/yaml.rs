@@ -57,6 +57,7 @@ pub(super) struct File {
     pub admin: Admin,
     pub relay: Relay,
     pub standalone: Standalone,
+    pub reload: Reload,
 }
 
 /// Which calls are recorded, and how much of them.
@@ -423,6 +424,15 @@ pub(super) struct Standalone {
     pub http_port: At<u16>,
 }
 
+/// Changes of this file and of the documents take effect while calls go on.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Reload {
+    /// How often their contents are looked at; `0s`: only on SIGHUP.
+    #[schemars(example = &"5s")]
+    pub interval: At<Span>,
+}
+
 fn text(s: &str) -> At<String> {
     At::unset(s)
 }
@@ -448,6 +458,7 @@ impl Default for File {
             admin: Admin::default(),
             relay: Relay::default(),
             standalone: Standalone::default(),
+            reload: Reload::default(),
         }
     }
 }
@@ -543,6 +554,12 @@ impl Default for Relay {
             upgrades: vec![text("websocket")],
             threads: At::unset(0u32),
         }
+    }
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Reload { interval: At::unset(Span("5s".into())) }
     }
 }
 

@@ -26,6 +26,7 @@ mod tree;
 pub use marks::SchemaMarks;
 pub use strict::strict_opinion;
 
+use crate::sources::Sources;
 use std::fmt;
 use std::path::Path;
 
@@ -45,6 +46,8 @@ pub struct Document {
     pub paths: usize,
     /// Operations that could not be read; each has a warning.
     pub skipped: usize,
+    /// References to files that could not be read; each has a warning.
+    pub unread: usize,
     pub operations: Vec<Operation>,
 }
 
@@ -252,8 +255,13 @@ pub(crate) fn suffix_start(template: &str) -> Option<usize> {
 
 /// Loads a document with the files it refers to.
 pub fn load(path: &Path) -> Result<(Document, Vec<Warning>), LoadError> {
+    load_noting(path, &mut Sources::default())
+}
+
+/// As [`load`]; `sources` gets every file that was read or looked for, also where this fails.
+pub fn load_noting(path: &Path, sources: &mut Sources) -> Result<(Document, Vec<Warning>), LoadError> {
     let loaded = tree::with_stack(|| {
-        let mut files = files::Files::read(path)?;
+        let mut files = files::Files::read(path, sources)?;
         let mut warnings = std::mem::take(&mut files.warnings);
         let document = read::document(&files, &mut warnings)?;
         locate::fill(&mut warnings, |name| files.path(name).map(Path::to_path_buf));

@@ -54,7 +54,15 @@ pub(super) fn document(files: &Files, warnings: &mut Vec<Warning>) -> Result<Doc
     let paths = reader.paths(&root)?;
     reader.count_skipped();
     let Reader { skipped, operations, api_version, .. } = reader;
-    Ok(Document { name, version: version.to_owned(), api_version, paths, skipped: skipped.len(), operations })
+    Ok(Document {
+        name,
+        version: version.to_owned(),
+        api_version,
+        paths,
+        skipped: skipped.len(),
+        unread: files.unread,
+        operations,
+    })
 }
 
 /// Refuses what is something else, naming what it is.

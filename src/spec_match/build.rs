@@ -61,7 +61,8 @@ impl SpecMatcher {
             layers.push(layer);
         }
         let summary = summary(&heads, &ends, &operations, &contested);
-        (SpecMatcher { operations, layers, summary }, warnings)
+        let documents = heads.into_iter().zip(ends).map(|(head, (_, end))| (head, end)).collect();
+        (SpecMatcher { operations, layers, documents, summary }, warnings)
     }
 }
 

@@ -33,7 +33,7 @@ mod tests;
 
 pub use path::is_normal_form;
 
-use crate::openapi::Operation;
+use crate::openapi::{Document, Operation};
 use conditions::{Request, Standing};
 use path::Oddities;
 use regex::bytes::Regex;
@@ -51,6 +51,8 @@ pub struct SpecMatcher {
     operations: Vec<Operation>,
     /// Tried in order: templates under their base paths, then bare ones.
     layers: Vec<Layer>,
+    /// Each document without its operations, and where those end.
+    documents: Vec<(Document, usize)>,
     summary: Vec<String>,
 }
 
@@ -178,6 +180,15 @@ impl SpecMatcher {
         let at = std::ptr::from_ref(operation) as usize;
         let index = at.checked_sub(first)? / size_of::<Operation>();
         (index < self.operations.len()).then_some(index)
+    }
+
+    /// A document of this matcher, as it was given.
+    pub fn document(&self, name: &str) -> Option<Document> {
+        let at = self.documents.iter().position(|(document, _)| document.name == name)?;
+        let begin =
+            at.checked_sub(1).and_then(|before| self.documents.get(before)).map_or(0, |(_, end)| *end);
+        let (head, end) = self.documents.get(at)?;
+        Some(Document { operations: self.operations.get(begin..*end)?.to_vec(), ..head.clone() })
     }
 
     /// One line per document for the start-up log.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `check` | broken configurations and documents: what is said, where, and the exit status |
 //! | `proxy` | what stops it from starting (a configuration) and what does not (a document) |
+//! | `reload` | files that change while it runs |
 //! | `explain` | one request for people, many as JSON lines |
 //! | `corpus` | every public document and request of the corpus through `explain --stdin` |
 //! | `schema` | the printed schemas hold for what they describe |
@@ -14,6 +15,7 @@ mod check;
 mod corpus;
 mod explain;
 mod proxy;
+mod reload;
 mod schema;
 
 use harness::binary;
