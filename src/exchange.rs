@@ -311,7 +311,8 @@ fn captures(max: usize, level: Level, head: &Head<'_>) -> (Capture, Capture) {
     (Capture::new(if request { max } else { 0 }), Capture::new(if response { max } else { 0 }))
 }
 
-fn is_form(head: &Head<'_>) -> bool {
+/// Whether the body is a form, which may override the method.
+pub(crate) fn is_form(head: &Head<'_>) -> bool {
     let media = head.first("content-type").unwrap_or_default();
     let essence = media.split(|b| *b == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")

@@ -182,6 +182,12 @@ impl SpecMatcher {
         (index < self.operations.len()).then_some(index)
     }
 
+    /// The name of the document that an operation stands in.
+    pub fn document_of(&self, operation: &Operation) -> Option<&str> {
+        let index = self.index_of(operation)?;
+        self.documents.iter().find(|(_, end)| index < *end).map(|(document, _)| document.name.as_str())
+    }
+
     /// A document of this matcher, as it was given.
     pub fn document(&self, name: &str) -> Option<Document> {
         let at = self.documents.iter().position(|(document, _)| document.name == name)?;

@@ -1,19 +1,39 @@
 //! `sidelog explain`: what would be recorded of a request, and why; one request for people, or many
 //! as JSON lines.
 
+mod report;
+
+pub use report::{Bodies, Response};
+
 use crate::config::{Config, Problem};
 use crate::head::{Head, HeadIndex};
-use crate::policy::{Decision, RuleRef};
 use crate::pseudonym::Pseudonyms;
-use crate::rules::{Facts, Judged, Rules, split_target};
+use crate::rules::{Judged, Rules};
+use report::Report;
 use serde::{Deserialize, Serialize};
-use sidelog_event::{Actor, ActorSource, Level, MatchKind};
+use sidelog_event::MatchKind;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 use std::net::IpAddr;
 
+/// One request as it is asked about.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    pub method: String,
+    pub target: String,
+    pub headers: Vec<(String, String)>,
+    pub bodies: Bodies,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
+}
+
 #[derive(Debug)]
 pub struct Explainer {
+    service: String,
     rules: Rules,
     peer: IpAddr,
 }
@@ -89,11 +109,12 @@ impl Explainer {
     pub fn new(config: &Config, peer: IpAddr) -> Result<(Explainer, Vec<Problem>), Problem> {
         // Fingerprints in explanations are for show; the real key stays with the sidecar.
         let (rules, problems) = Rules::load(config, &Pseudonyms::new(b"sidelog explain"))?;
-        Ok((Explainer { rules, peer }, problems))
+        Ok((Explainer { service: config.service.clone(), rules, peer }, problems))
     }
 
-    /// Answers every line; a line that cannot be read gets `{"error": …}` with its number.
-    pub fn bulk(&self, input: impl BufRead, mut output: impl Write) -> io::Result<Tally> {
+    /// Answers every line; a line that cannot be read gets `{"error": …}` with its number. `whole`: as
+    /// for a single request, not only what the contract names.
+    pub fn bulk(&self, input: impl BufRead, mut output: impl Write, whole: bool) -> io::Result<Tally> {
         let mut tally = Tally::default();
         for (number, line) in input.split(b'\n').enumerate() {
             let line = line?;
@@ -107,7 +128,13 @@ impl Explainer {
                     let head = Head { raw: &raw, index: &index };
                     let judged = self.judge(&head);
                     tally.count(judged.found.kind);
-                    serde_json::to_writer(&mut output, &answer(&head, &judged))?;
+                    if whole {
+                        let bodies = Bodies::default();
+                        let report = Report::new(self, &head, judged, &bodies);
+                        serde_json::to_writer(&mut output, &report.as_json())?;
+                    } else {
+                        serde_json::to_writer(&mut output, &answer(&head, &judged))?;
+                    }
                 }
                 Err(error) => {
                     tally.unreadable += 1;
@@ -127,104 +154,22 @@ impl Explainer {
         self.rules.judge(head, has_body, head.first("upgrade").is_some())
     }
 
-    /// Explains one request to a person.
-    pub fn one(
-        &self,
-        method: &str,
-        target: &str,
-        headers: &[(String, String)],
-        out: &mut impl Write,
-    ) -> io::Result<()> {
-        let (raw, index) = HeadIndex::synthesize(method, target, headers);
+    /// Explains one request, to a person or, as one JSON object, to a program.
+    pub fn one(&self, request: &Request, format: Format, out: &mut impl Write) -> io::Result<()> {
+        let mut headers = request.headers.clone();
+        let framed = ["content-length", "transfer-encoding"];
+        let length =
+            request.bodies.request.as_ref().map(Vec::len).filter(|_| {
+                !headers.iter().any(|(name, _)| framed.iter().any(|f| f.eq_ignore_ascii_case(name)))
+            });
+        headers.extend(length.map(|n| ("Content-Length".to_owned(), n.to_string())));
+        let (raw, index) = HeadIndex::synthesize(&request.method, &request.target, &headers);
         let head = Head { raw: &raw, index: &index };
-        let judged = self.judge(&head);
-        let (facts, flags) = self.rules.facts(&head, self.peer, &judged);
-        let show = |text: &str| self.rules.redactor.path(text.as_bytes());
-        let mut row = |name: &str, value: &str| writeln!(out, "{}", format!("{name:<12} {value}").trim_end());
-        row("request", &format!("{method} {}", self.shown_target(&head, &facts)))?;
-        match judged.found.operation {
-            Some(o) => {
-                let id = o.operation_id.as_deref().unwrap_or("no operationId");
-                row("operation", &format!("{} {} ({id}), {}", o.method, o.route, judged.found.kind))?;
-            }
-            None => {
-                row("operation", format!("none: {} {}", judged.found.kind, facts.operation.route).trim_end())?
-            }
+        let report = Report::new(self, &head, self.judge(&head), &request.bodies);
+        match format {
+            Format::Text => report.write(out),
+            Format::Json => writeln!(out, "{}", report.as_json()),
         }
-        for (name, value) in &facts.operation.path_params.0 {
-            row("  parameter", &format!("{name} = {}", show(value)))?;
-        }
-        for other in &facts.operation.alternatives {
-            row("  or", other)?;
-        }
-        let decision = &judged.decision;
-        let recorded = format!("{}, delivery {}", decision.level, decision.delivery);
-        row("recorded", if decision.recorded() { &recorded } else { "no" })?;
-        row("because", &because(&head, &judged))?;
-        let actor = &facts.actor;
-        let who = if actor.id.is_empty() { "nobody named" } else { actor.id.as_ref() };
-        row("actor", &format!("{} from {} ({})", show(who), actor.source, trust(actor)))?;
-        for (name, value) in [("name", &actor.name), ("type", &actor.kind), ("tenant", &actor.tenant)] {
-            if !value.is_empty() {
-                row(&format!("  {name}"), &show(value))?;
-            }
-        }
-        if !actor.roles.is_empty() {
-            row("  roles", &show(&actor.roles.join(", ")))?;
-        }
-        row("client", &format!("{} from {}", facts.client.ip, facts.client.ip_source))?;
-        let what = &facts.operation;
-        row("change", &format!("{} {} {}", what.op, what.resource_type, show(&what.resource_id)))?;
-        for flag in &flags {
-            row("flag", flag)?;
-        }
-        row("masked", &self.masked(&judged))
-    }
-
-    fn shown_target(&self, head: &Head<'_>, facts: &Facts) -> String {
-        let (path, query) = split_target(head.target());
-        let path = self.rules.redactor.path(path);
-        if query.is_empty() {
-            return path;
-        }
-        format!("{path}?{}", self.rules.redactor.query(query, self.rules.marks(facts.operation_index)))
-    }
-
-    fn masked(&self, judged: &Judged<'_, '_>) -> String {
-        let marks: Vec<&str> = judged.found.operation.map(|o| o.marks.names().collect()).unwrap_or_default();
-        let marked = if marks.is_empty() {
-            String::new()
-        } else {
-            format!("{} (marked in the document), ", marks.join(", "))
-        };
-        format!("{marked}names that mean a secret, values that look like one")
-    }
-}
-
-/// What decided; of a default, which.
-fn because(head: &Head<'_>, judged: &Judged<'_, '_>) -> String {
-    let Decision { level, rule, .. } = &judged.decision;
-    let which = match (rule, level) {
-        (RuleRef::Default, Level::None) if matches!(head.method(), "GET" | "HEAD" | "OPTIONS" | "TRACE") => {
-            "reads are not recorded"
-        }
-        (RuleRef::Default, Level::Metadata) if head.first("upgrade").is_some() => "a tunnel is opened",
-        (RuleRef::Default, _) if judged.found.operation.is_some() => "`audit.level`",
-        (RuleRef::Default, _) => "`audit.unmatched`",
-        _ => return rule.text().into_owned(),
-    };
-    format!("default: {which}")
-}
-
-fn trust(actor: &Actor<'_>) -> String {
-    let key = match actor.source {
-        ActorSource::ApiKey => "; the sidecar's own key gives another fingerprint",
-        _ => "",
-    };
-    match (actor.verified, actor.unverified_reason.as_ref()) {
-        (true, _) => "verified".to_owned(),
-        (false, "") => format!("not verified{key}"),
-        (false, why) => format!("not verified: {why}{key}"),
     }
 }
 
@@ -243,7 +188,8 @@ fn answer<'a>(head: &Head<'a>, judged: &'a Judged<'_, '_>) -> Answer<'a> {
         template: found.operation.or(found.same_path).map(|o| o.template.as_str()),
         operation_id: found.operation.and_then(|o| o.operation_id.as_deref()),
         path_params: found.params().map(|p| (p.name, p.decoded.into_owned())).collect(),
-        alternatives: found.alternatives.iter().map(|o| format!("{} {}", o.method, o.template)).collect(),
+        // With the other reading of a path that servers read differently, as in events.
+        alternatives: found.alternatives.iter().chain(&found.other_reading).map(|o| o.to_string()).collect(),
         flags: found.flags.clone(),
         rule: judged.decision.rule.text().into_owned(),
         level: judged.decision.level.as_str(),
