@@ -43,10 +43,13 @@ struct CheckArgs {
     /// Text to stderr, or one JSON object to stdout.
     #[arg(long, value_enum, default_value_t = check::Format::Text)]
     format: check::Format,
-    /// Warnings count as errors.
+    /// The same as `--format json`.
     #[arg(long)]
+    json: bool,
+    /// Warnings count as errors.
+    #[arg(long, visible_alias = "strict")]
     deny_warnings: bool,
-    /// Also connect to the service, Kafka and ClickHouse.
+    /// Also look at what lies outside: the service, Kafka, ClickHouse, the journal's directory.
     #[arg(long)]
     online: bool,
 }
@@ -185,8 +188,13 @@ async fn serve(config: Config, origin: Origin) -> ExitCode {
 
 fn run_check(args: &CheckArgs) -> ExitCode {
     let (problems, summary) = check::run(&args.file.config, &environment, args.online);
-    check::print(&problems, &summary, args.format);
-    let bad = |p: &Problem| p.severity == Severity::Error || args.deny_warnings;
+    let format = if args.json { check::Format::Json } else { args.format };
+    check::print(&problems, &summary, format);
+    let bad = |p: &Problem| match p.severity {
+        Severity::Error => true,
+        Severity::Warning => args.deny_warnings,
+        Severity::Note => false,
+    };
     if problems.iter().any(bad) { ExitCode::from(BAD_CONFIG) } else { ExitCode::SUCCESS }
 }
 

@@ -141,6 +141,7 @@ impl Watch {
             match problem.severity {
                 Severity::Error => tracing::error!("{problem}"),
                 Severity::Warning => tracing::warn!("{problem}"),
+                Severity::Note => tracing::info!("{problem}"),
             }
         }
         let metrics = auditor.metrics();

@@ -126,6 +126,11 @@ impl Rules {
         all
     }
 
+    /// Each document with its files.
+    pub fn document_files(&self) -> impl Iterator<Item = (&Path, &Sources)> {
+        self.documents.iter().map(|source| (source.path.as_path(), &source.files))
+    }
+
     /// Documents that cannot be used as they are on disk, and whether an older version of each is in use.
     pub fn unusable(&self) -> impl Iterator<Item = (&Path, bool)> {
         let unusable = |source: &&Source| source.kept || source.digest.is_none();

@@ -39,6 +39,10 @@ impl Sources {
         self.0.is_empty()
     }
 
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.keys().map(PathBuf::as_path)
+    }
+
     pub fn get(&self, path: &Path) -> Option<&Digest> {
         self.0.get(path)?.as_ref()
     }

@@ -81,7 +81,7 @@ impl Files {
             known: HashMap::new(),
             remote: HashSet::new(),
             root_dir: root_dir.clone(),
-            asked_dir: parent.to_owned(),
+            asked_dir: path.parent().unwrap_or(Path::new("")).to_owned(),
             bytes: 0,
             sources: Sources::default(),
             warnings: Vec::new(),

@@ -12,6 +12,7 @@
 //! read     tree → operations
 //! marks    names marked as secret in an operation's schemas
 //! locate   JSON pointer → line and column, for messages
+//! scan     names of fields and what asks for credentials, for `sidelog check`
 //! strict   openapiv3's opinion on 3.0 documents, for `sidelog check`
 //! ```
 
@@ -19,11 +20,13 @@ mod files;
 mod locate;
 mod marks;
 mod read;
+mod scan;
 mod servers;
 mod strict;
 mod tree;
 
 pub use marks::SchemaMarks;
+pub use scan::{Scan, scan};
 pub use strict::strict_opinion;
 
 use crate::sources::Sources;
@@ -138,12 +141,14 @@ impl Warning {
         Warning::new(file, "", text)
     }
 
+    /// A warning about a node of a file.
+    pub(crate) fn of_node(file: &str, pointer: &str, text: impl Into<String>) -> Self {
+        Warning::new(file, pointer, text)
+    }
+
     /// A warning about an operation, where the document itself (not a file it refers to) has it.
     pub(crate) fn of_operation(file: &str, operation: &Operation, text: impl Into<String>) -> Self {
-        let mut pointer = String::from("/paths");
-        tree::push_token(&mut pointer, &operation.template);
-        tree::push_token(&mut pointer, &operation.method.to_ascii_lowercase());
-        Warning::new(file, pointer, text)
+        Warning::new(file, operation.pointer(), text)
     }
 
     pub(crate) fn mend(mut self, help: impl Into<String>) -> Self {
@@ -199,6 +204,14 @@ fn why(error: &std::io::Error) -> String {
 }
 
 impl Operation {
+    /// Where the document has it, unless it is in a file that it refers to.
+    pub fn pointer(&self) -> String {
+        let mut pointer = String::from("/paths");
+        tree::push_token(&mut pointer, &self.template);
+        tree::push_token(&mut pointer, &self.method.to_ascii_lowercase());
+        pointer
+    }
+
     /// Lets the path parameters of these names span slashes, as if the document marked them.
     pub fn let_span(&mut self, names: &[String]) {
         for name in names.iter().filter(|n| self.template.contains(&format!("{{{n}}}"))) {

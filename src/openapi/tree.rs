@@ -279,7 +279,7 @@ impl<'de> Visitor<'de> for Seed {
 }
 
 /// A key as text, whatever scalar it is: `200:` and `on:` are keys too.
-struct Key(Box<str>);
+pub(super) struct Key(pub Box<str>);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
