@@ -1,7 +1,7 @@
 # The only commands a newcomer needs. Each sets up what it needs: the Rust toolchain, Node, Python,
 # Java with Maven and cmake must be there; everything else is fetched into .deps/.
 
-.PHONY: help demo test bench check fmt generate clean-deps
+.PHONY: help demo test bench bench-match check fmt generate clean-deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -17,6 +17,9 @@ test: ## every test, against real services
 
 bench: ## side by side with peers
 	bench/run.sh
+
+bench-match: ## finding operations, beside two routers
+	cargo run --quiet --release -p sidelog-bench --bin match
 
 check: ## formatter, lints, generated files
 	cargo fmt --all --check
