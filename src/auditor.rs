@@ -2,6 +2,7 @@
 //! they are.
 
 use crate::config::{self, Config, OnFull, Problem};
+use crate::jwks;
 use crate::metrics::Metrics;
 use crate::pseudonym::Pseudonyms;
 use crate::redact::Redacted;
@@ -84,13 +85,15 @@ impl Auditor {
         for line in rules.specs.summary() {
             tracing::info!("{line}");
         }
+        let metrics = Arc::new(Metrics::default());
+        jwks::watch(&rules.extractor, &metrics);
         let auditor = Auditor {
             service: config.service.clone(),
             standing: Standing::new(config, &rules),
             rules: ArcSwap::from_pointee(rules),
             pseudonyms,
             journal,
-            metrics: Arc::new(Metrics::default()),
+            metrics,
             on_full: config.journal.on_full,
         };
         let stale = auditor.standing.is_stale();
@@ -114,6 +117,8 @@ impl Auditor {
 
     /// Puts new rules in force for the calls that begin from now on.
     pub fn replace_rules(&self, rules: Rules) {
+        rules.extractor.adopt_keys(&self.rules().extractor);
+        jwks::watch(&rules.extractor, &self.metrics);
         self.rules.store(Arc::new(rules));
     }
 

@@ -1,7 +1,7 @@
 //! Everything that judges a call, built from a configuration: documents, policy, extraction,
 //! redaction. Pure once built; `sidelog proxy`, `check` and `explain` share it.
 
-use crate::config::{self, Config, Place, Problem, Severity};
+use crate::config::{self, Config, Place, Problem, Severity, Unknown};
 use crate::extract::{self, Extractor};
 use crate::head::Head;
 use crate::openapi::{self, Document, LoadError};
@@ -82,8 +82,10 @@ impl Rules {
         let mut problems = Vec::new();
         let mut documents = Vec::new();
         let mut sources = Vec::new();
+        // Fields take memory: they are remembered only where they are asked for.
+        let fields = config.redact.unknown == Unknown::Mask;
         for path in &config.openapi {
-            let (source, document) = Source::read(path, before, &mut problems);
+            let (source, document) = Source::read(path, fields, before, &mut problems);
             if let Some(mut document) = document {
                 document.operations.iter_mut().for_each(|o| o.let_span(&config.multi_segment));
                 documents.push(document);
@@ -101,10 +103,9 @@ impl Rules {
         let extractor = Extractor::new(&config.actor, &config.client_ip, pseudonyms.clone())
             .map_err(|e| problem(Severity::Error, None, e.to_string()))?;
         problems.extend(extractor.warnings().iter().map(|w| problem(Severity::Warning, None, w.clone())));
-        let redactor = Redactor::new(&config.redact, pseudonyms.clone())
+        let redactor = Redactor::new(&config.redact, config.capture.max_decoded, pseudonyms.clone())
             .map_err(|e| problem(Severity::Error, None, e.to_string()))?;
-        let mut marks: Vec<_> =
-            specs.operations().iter().map(|o| SchemaMarks::new(o.marks.names())).collect();
+        let mut marks: Vec<_> = specs.operations().iter().map(SchemaMarks::of).collect();
         marks.push(SchemaMarks::default());
         let rules = Rules {
             specs,
@@ -185,10 +186,15 @@ impl Source {
     /// Reads a document, or takes the version in use before of one that cannot be used. What is wrong
     /// with it is added to the problems; of one that is not there, `config::load` has told, with its
     /// place.
-    fn read(path: &Path, before: Option<&Rules>, problems: &mut Vec<Problem>) -> (Source, Option<Document>) {
+    fn read(
+        path: &Path,
+        fields: bool,
+        before: Option<&Rules>,
+        problems: &mut Vec<Problem>,
+    ) -> (Source, Option<Document>) {
         let mut source =
             Source { path: path.to_owned(), digest: None, files: Sources::default(), kept: false };
-        let loaded = path.is_file().then(|| openapi::load_noting(path, &mut source.files));
+        let loaded = path.is_file().then(|| openapi::load_noting(path, fields, &mut source.files));
         if source.files.is_empty() {
             source.files.look(path);
         }
@@ -273,6 +279,9 @@ fn operation(head: &Head<'_>, found: &Found<'_, '_>) -> event::Operation<'static
         op,
         resource_type: kind.into(),
         resource_id: id.into(),
+        protocol: "".into(),
+        calls: Vec::new(),
+        calls_total: 0,
     }
 }
 

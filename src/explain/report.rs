@@ -173,10 +173,12 @@ impl<'r> Report<'r> {
 
     /// Who and from where.
     fn write_people(&self, row: &mut impl FnMut(&str, &str) -> io::Result<()>) -> io::Result<()> {
-        let Actor { id, name, kind, tenant, roles, source, credential, .. } = &self.event.actor;
+        let Actor { id, name, kind, tenant, roles, source, credential, on_behalf_of, .. } = &self.event.actor;
         let who = if id.is_empty() { "nobody named" } else { id.as_ref() };
         row("actor", &format!("{who} from {source} ({})", trust(&self.event.actor)))?;
-        for (what, value) in [("name", name), ("type", kind), ("tenant", tenant)] {
+        for (what, value) in
+            [("name", name), ("type", kind), ("on behalf of", on_behalf_of), ("tenant", tenant)]
+        {
             if !value.is_empty() {
                 row(&format!("  {what}"), value)?;
             }
@@ -184,7 +186,7 @@ impl<'r> Report<'r> {
         if !roles.is_empty() {
             row("  roles", &roles.join(", "))?;
         }
-        if !credential.is_empty() && *source != ActorSource::ApiKey {
+        if !credential.is_empty() && !matches!(source, ActorSource::ApiKey | ActorSource::Cookie) {
             row("  credential", "as a keyed fingerprint")?;
         }
         let Client { ip, ip_source, peer_ip, forwarded } = &self.event.client;
@@ -243,8 +245,10 @@ fn draft<'r>(
         path: text(path),
         query: text(query),
         status: bodies.response.as_ref().and_then(|r| r.status),
+        grpc_status: None,
         user_agent: extract::user_agent(head),
         request_id: extract::request_id(head),
+        idempotency_key: extract::idempotency_key(head),
         trace_id: extract::trace_id(head).into(),
     };
     draft.outcome = extract::outcome(draft.http.status, None);
@@ -366,8 +370,10 @@ fn blank<'a>() -> AuditEvent<'a> {
             path: "".into(),
             query: "".into(),
             status: None,
+            grpc_status: None,
             user_agent: "".into(),
             request_id: "".into(),
+            idempotency_key: "".into(),
             trace_id: "".into(),
         },
         operation: Operation {
@@ -382,6 +388,9 @@ fn blank<'a>() -> AuditEvent<'a> {
             op: Op::Other,
             resource_type: "".into(),
             resource_id: "".into(),
+            protocol: "".into(),
+            calls: Vec::new(),
+            calls_total: 0,
         },
         actor: Actor {
             id: "".into(),
@@ -391,6 +400,7 @@ fn blank<'a>() -> AuditEvent<'a> {
             roles: Vec::new(),
             source: ActorSource::Anonymous,
             verified: false,
+            on_behalf_of: "".into(),
             unverified_reason: "".into(),
             credential: "".into(),
         },
@@ -426,7 +436,7 @@ fn because(head: &Head<'_>, judged: &Judged<'_, '_>) -> String {
 
 fn trust(actor: &Actor<'_>) -> String {
     let key = match actor.source {
-        ActorSource::ApiKey => "; the sidecar's own key gives another fingerprint",
+        ActorSource::ApiKey | ActorSource::Cookie => "; the sidecar's own key gives another fingerprint",
         _ => "",
     };
     match (actor.verified, actor.unverified_reason.as_ref()) {

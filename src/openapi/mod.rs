@@ -10,12 +10,14 @@
 //! tree     text → tree, without prose and examples
 //! files    the root file and what its $refs name
 //! read     tree → operations
+//! declared fields that an operation's schemas know, where they are wanted
 //! marks    names marked as secret in an operation's schemas
 //! locate   JSON pointer → line and column, for messages
 //! scan     names of fields and what asks for credentials, for `sidelog check`
 //! strict   openapiv3's opinion on 3.0 documents, for `sidelog check`
 //! ```
 
+mod declared;
 mod files;
 mod locate;
 mod marks;
@@ -25,6 +27,7 @@ mod servers;
 mod strict;
 mod tree;
 
+pub use declared::{Declared, Fields, ShapeId};
 pub use marks::SchemaMarks;
 pub use scan::{Scan, scan};
 pub use strict::strict_opinion;
@@ -74,6 +77,8 @@ pub struct Operation {
     /// What else must be in the request: `?beta=true` or `#Action=ListUsers` in the template.
     pub discriminators: Vec<Discriminator>,
     pub marks: SchemaMarks,
+    /// What its schemas declare; only where [`load_noting`] was asked for them.
+    pub fields: Option<Fields>,
     /// `x-audit-…` of the operation.
     pub extensions: Vec<(String, serde_json::Value)>,
 }
@@ -268,15 +273,20 @@ pub(crate) fn suffix_start(template: &str) -> Option<usize> {
 
 /// Loads a document with the files it refers to.
 pub fn load(path: &Path) -> Result<(Document, Vec<Warning>), LoadError> {
-    load_noting(path, &mut Sources::default())
+    load_noting(path, false, &mut Sources::default())
 }
 
-/// As [`load`]; `sources` gets every file that was read or looked for, also where this fails.
-pub fn load_noting(path: &Path, sources: &mut Sources) -> Result<(Document, Vec<Warning>), LoadError> {
+/// As [`load`]. `fields`: the operations remember which fields their schemas declare. `sources` gets
+/// every file that was read or looked for, also where this fails.
+pub fn load_noting(
+    path: &Path,
+    fields: bool,
+    sources: &mut Sources,
+) -> Result<(Document, Vec<Warning>), LoadError> {
     let loaded = tree::with_stack(|| {
-        let mut files = files::Files::read(path, sources)?;
+        let mut files = files::Files::read(path, fields, sources)?;
         let mut warnings = std::mem::take(&mut files.warnings);
-        let document = read::document(&files, &mut warnings)?;
+        let document = read::document(&files, fields, &mut warnings)?;
         locate::fill(&mut warnings, |name| files.path(name).map(Path::to_path_buf));
         Ok((document, warnings))
     });
