@@ -1,7 +1,7 @@
 # The only commands a newcomer needs. Each sets up what it needs: the Rust toolchain, Node, Python,
 # Java with Maven and cmake must be there; everything else is fetched into .deps/.
 
-.PHONY: help demo test fuzz bench bench-match check fmt generate clean-deps
+.PHONY: help demo test test-traffic fuzz bench bench-redact bench-match check fmt generate clean-deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -15,6 +15,11 @@ test: ## every test, against real services
 	cargo build --workspace --bins
 	cargo test --workspace --no-fail-fast
 
+test-traffic: ## what passes and what does not: the wire and the security cases
+	scripts/deps.sh engine kafka
+	cargo build -p sidelog -p sidelog-consumer -p sidelog-standalone
+	cargo test -p sidelog-tests --test wire --test security
+
 fuzz: ## every parser of strangers' bytes, a minute each (SECONDS_EACH=60)
 	fuzz/run.sh
 
@@ -23,6 +28,9 @@ bench: ## side by side with peers
 
 bench-match: ## finding operations, beside two routers
 	cargo run --quiet --release -p sidelog-bench --bin match
+
+bench-redact: ## redaction of JSON, beside serde_json
+	cargo run --release -p sidelog-bench --bin redact
 
 check: ## formatter, lints, generated files
 	cargo fmt --all --check

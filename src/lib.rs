@@ -13,6 +13,7 @@ pub mod exit;
 pub mod explain;
 pub mod extract;
 pub mod head;
+pub mod journal_cmd;
 pub mod jwks;
 pub mod logging;
 pub mod metrics;

@@ -1,8 +1,9 @@
-//! The command line: `proxy`, `check`, `explain`, `schema`.
+//! The command line: `proxy`, `check`, `explain`, `journal`, `schema`.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sidelog::config::{self, Config, Problem, Severity};
 use sidelog::exit::{BAD_CONFIG, UNAVAILABLE, USAGE};
+use sidelog::journal_cmd::{self, RepairError};
 use sidelog::proxy::Sidecar;
 use sidelog::reload::Origin;
 use sidelog::{check, explain};
@@ -25,6 +26,9 @@ enum Command {
     Check(CheckArgs),
     /// Say what would be recorded of a request, and why.
     Explain(Box<ExplainArgs>),
+    /// Look into a journal directory, or mend it.
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Print a JSON Schema.
     Schema { what: Schema },
 }
@@ -103,6 +107,54 @@ struct ExplainArgs {
     target: Option<String>,
 }
 
+#[derive(Subcommand)]
+enum JournalCommand {
+    /// Say what it holds: records, backlog, open calls, damage, losses. Also while a sidecar uses it.
+    Stat {
+        #[command(flatten)]
+        place: JournalPlace,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print records as JSON lines, their content as it is stored.
+    Dump {
+        #[command(flatten)]
+        place: JournalPlace,
+        /// Of this boot only.
+        #[arg(long)]
+        boot: Option<u64>,
+        /// From this number on.
+        #[arg(long, value_name = "SEQ")]
+        from: Option<u64>,
+        /// Up to this number.
+        #[arg(long, value_name = "SEQ")]
+        to: Option<u64>,
+        /// The calls that are open instead of records.
+        #[arg(long, conflicts_with_all = ["boot", "from", "to"])]
+        open_calls: bool,
+    },
+    /// Copy damage to quarantine, write damaged segments and a damaged cursor anew. Not while it is in use.
+    Repair {
+        #[command(flatten)]
+        place: JournalPlace,
+        /// Only say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct JournalPlace {
+    /// The journal's directory.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// A configuration that names it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Schema {
     Config,
@@ -114,6 +166,7 @@ fn main() -> ExitCode {
         Command::Proxy(args) => proxy(&args),
         Command::Check(args) => run_check(&args),
         Command::Explain(args) => run_explain(*args),
+        Command::Journal(command) => journal(command),
         Command::Schema { what } => print_schema(what),
     }
 }
@@ -283,6 +336,45 @@ fn read_body(text: &str) -> Result<Vec<u8>, String> {
             Ok(bytes)
         }
         Some(file) => std::fs::read(file).map_err(|e| format!("cannot read `{file}`: {}", e.kind())),
+    }
+}
+
+fn journal(command: JournalCommand) -> ExitCode {
+    let (JournalCommand::Stat { place, .. }
+    | JournalCommand::Dump { place, .. }
+    | JournalCommand::Repair { place, .. }) = &command;
+    let dir = match (&place.dir, &place.config) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(file)) => match load(file) {
+            Ok(config) => config.journal.dir,
+            Err(code) => return code,
+        },
+        (None, None) => return ExitCode::from(USAGE),
+    };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let done = match command {
+        JournalCommand::Stat { json, .. } => journal_cmd::stat(&dir, json, &mut out),
+        JournalCommand::Dump { open_calls: true, .. } => journal_cmd::dump_open_calls(&dir, &mut out),
+        JournalCommand::Dump { boot, from, to, .. } => {
+            journal_cmd::dump(&dir, &journal_cmd::Selection { boot, from, to }, &mut out)
+        }
+        JournalCommand::Repair { dry_run, .. } => match journal_cmd::repair(&dir, dry_run, &mut out) {
+            Err(RepairError::Journal(error)) => {
+                eprintln!("error: {error}");
+                return ExitCode::from(UNAVAILABLE);
+            }
+            Err(RepairError::Output(error)) => Err(error),
+            Ok(()) => Ok(()),
+        },
+    };
+    match done.and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: journal directory {}: {error}", dir.display());
+            ExitCode::from(UNAVAILABLE)
+        }
     }
 }
 

@@ -47,12 +47,16 @@ metrics! {
     connections: Counter = "sidelog_connections",
     /// Client connections open now.
     connections_open: Gauge = "sidelog_connections_open",
+    /// Client connections that speak HTTP/2; they carry many requests at once.
+    http2_connections: Counter = "sidelog_http2_connections",
     /// Requests with a head that could be read, forwarded or not.
     requests: Counter = "sidelog_requests",
     /// Requests refused, by reason; nothing of them reached the service, or not to the end.
     refused: Family<Reason, Counter> = "sidelog_refused",
     /// Connections to the service that failed.
     upstream_connect_failures: Counter = "sidelog_upstream_connect_failures",
+    /// HTTP/2 connections ended because the service does not speak HTTP/2.
+    upstream_not_http2: Counter = "sidelog_upstream_not_http2",
     /// Audit events written to the journal.
     events: Counter = "sidelog_events",
     /// Events of calls that matched no operation.
@@ -81,6 +85,10 @@ metrics! {
     journal_pending: Gauge = "sidelog_journal_pending_records",
     /// Journal syncs to disk that failed.
     journal_sync_failures: Gauge = "sidelog_journal_sync_failures",
+    /// Times the journal's files were found removed or cut short, and made again.
+    journal_reopened: Gauge = "sidelog_journal_reopened",
+    /// Attempts to make, name or remove a file of the journal that failed.
+    journal_io_errors: Gauge = "sidelog_journal_io_errors",
     /// Damaged regions found in the journal.
     journal_corrupt: Gauge = "sidelog_journal_corrupt_regions",
     /// Records acknowledged by Kafka.
@@ -109,7 +117,11 @@ impl Metrics {
     }
 
     pub fn lose(&self, reason: &'static str) {
-        self.lost.get_or_create(&Reason { reason }).inc();
+        self.lose_many(reason, 1);
+    }
+
+    pub fn lose_many(&self, reason: &'static str, events: u64) {
+        self.lost.get_or_create(&Reason { reason }).inc_by(events);
     }
 
     pub fn reload(&self, result: &'static str) {

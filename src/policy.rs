@@ -13,7 +13,8 @@
 //!   form, an ambiguous operation, a method that a header overrides) may only raise what is recorded,
 //!   never lower it: `ignore` and `level: none` need a match beyond doubt.
 //! - A method is safe only when it is exactly GET, HEAD, OPTIONS or TRACE, without a body and without
-//!   an override. Everything else is mutating, unknown methods included.
+//!   an override, and without a GraphQL mutation in its query string. Everything else is mutating,
+//!   unknown methods included.
 //! - A call that asks for an upgrade opens a tunnel through which anything may be done: its opening
 //!   is recorded at `metadata`, although the method is GET.
 //!
@@ -41,6 +42,8 @@ pub struct Call<'a> {
     pub has_body: bool,
     /// The method by override, when it differs from `method` (`extract::effective_method`).
     pub overridden: Option<&'a str>,
+    /// Its query string carries a GraphQL mutation (`extract::mutates`).
+    pub mutates: bool,
     /// Asks to leave HTTP (`Upgrade: websocket`).
     pub upgrade: bool,
     pub operation: Option<OperationRef<'a>>,
@@ -149,7 +152,7 @@ impl Hit {
     fn doubtful(self, call: &Call<'_>) -> bool {
         let path = (self.path || self.operation) && !call.normal_form;
         let operation = self.operation && call.matched == MatchKind::Ambiguous;
-        let method = (self.method || self.operation) && call.overridden.is_some();
+        let method = (self.method || self.operation) && (call.overridden.is_some() || call.mutates);
         path || operation || method
     }
 
@@ -247,8 +250,11 @@ impl Policy {
 }
 
 /// Exactly a safe method, with nothing that makes it something else.
-fn is_safe(call: &Call<'_>) -> bool {
-    matches!(call.method, "GET" | "HEAD" | "OPTIONS" | "TRACE") && !call.has_body && call.overridden.is_none()
+pub fn is_safe(call: &Call<'_>) -> bool {
+    matches!(call.method, "GET" | "HEAD" | "OPTIONS" | "TRACE")
+        && !call.has_body
+        && call.overridden.is_none()
+        && !call.mutates
 }
 
 impl Rule {
@@ -539,6 +545,7 @@ pub fn of_operation(policy: &Policy, operation: &Operation) -> Decision {
         normal_form: true,
         has_body: false,
         overridden: None,
+        mutates: false,
         upgrade: false,
         operation: Some(OperationRef {
             route: &operation.route,

@@ -2,7 +2,7 @@
 //! shipper beside them; start, drain, stop.
 
 use crate::admin::{Admin, Scope};
-use crate::auditor::{Auditor, StartError};
+use crate::auditor::{Auditor, Faults, StartError};
 use crate::config::{Config, Upstream};
 use crate::emit::Shipper;
 use crate::exchange::Watcher;
@@ -41,6 +41,8 @@ pub struct Sidecar {
     cut: watch::Sender<bool>,
     services: Vec<JoinHandle<()>>,
     reloader: Option<Reloader>,
+    /// Tells of calls that are open for long.
+    open_calls: Option<Ticker>,
 }
 
 impl std::fmt::Debug for Sidecar {
@@ -59,7 +61,12 @@ struct Connections {
 impl Sidecar {
     /// Opens the journal, loads the documents and listens. Must be called inside a tokio runtime.
     pub async fn start(config: &Config) -> Result<Sidecar, StartError> {
-        let auditor = Arc::new(Auditor::start(config)?);
+        Sidecar::start_with(config, &Faults::default()).await
+    }
+
+    /// The same on a disk that may fail as a test wishes.
+    pub async fn start_with(config: &Config, faults: &Faults) -> Result<Sidecar, StartError> {
+        let auditor = Arc::new(Auditor::start_with(config, faults)?);
         let upstream = resolve(&config.upstream)?;
         let shipper = match &config.kafka {
             Some(kafka) => Some(
@@ -86,6 +93,7 @@ impl Sidecar {
             let admin = Admin { scope, auditor: auditor.clone(), draining: connections.draining.clone() };
             admins.push(started.listen(address, HttpServer::new_app(admin), "admin")?);
         }
+        let open_calls = auditor.tells_open_calls().then(|| Ticker::start(auditor.clone()));
         Ok(Sidecar {
             traffic,
             admin: admins[0],
@@ -98,6 +106,7 @@ impl Sidecar {
             cut,
             services: started.services,
             reloader: None,
+            open_calls,
         })
     }
 
@@ -140,6 +149,7 @@ impl Sidecar {
 
     /// Ships what is in the journal for a moment, and closes it.
     pub async fn close(mut self) {
+        self.open_calls = None;
         if let Some(shipper) = self.shipper.take() {
             // Joining a thread blocks; the runtime's other tasks may still be needed.
             let _ = tokio::task::spawn_blocking(move || shipper.stop()).await;
@@ -150,6 +160,30 @@ impl Sidecar {
     pub async fn drain(mut self) {
         self.quiesce().await;
         self.close().await;
+    }
+}
+
+/// Looks for calls that are open for long, until dropped.
+struct Ticker(JoinHandle<()>);
+
+impl Ticker {
+    fn start(auditor: Arc<Auditor>) -> Ticker {
+        let mut tick = tokio::time::interval(auditor.look_for_open_calls());
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        Ticker(tokio::spawn(async move {
+            loop {
+                tick.tick().await;
+                let auditor = auditor.clone();
+                // A panic has been reported by the panic hook; the next round tries again.
+                let _ = tokio::task::spawn_blocking(move || auditor.tell_open_calls()).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -206,6 +240,10 @@ fn settings(config: &Config) -> Arc<Settings> {
         },
         head_timeout: config.relay.head_timeout,
         upgrades: config.relay.upgrades.clone(),
+        http2: relay::h2::Limits {
+            max_streams: config.relay.max_streams,
+            max_resets: config.relay.max_resets,
+        },
     })
 }
 

@@ -11,7 +11,7 @@
 //! Refuses: to touch the relay's threads. Reading, hashing and compiling happen on a thread of its own.
 
 use crate::auditor::Auditor;
-use crate::config::{self, Config, Problem, Redact, Severity};
+use crate::config::{self, Audit, Config, Problem, Redact, Severity};
 use crate::rules::Rules;
 use crate::sources::Sources;
 use jiff::Timestamp;
@@ -24,9 +24,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Sections that change at run time; of `redact` all but the key.
-const HOT: [&str; 8] =
-    ["openapi", "base_path", "multi_segment", "audit", "capture", "actor", "client_ip", "reload"];
+/// Sections that change at run time; of `redact` all but the key, of `audit` all but `started_after`.
+const HOT: [&str; 9] =
+    ["openapi", "base_path", "multi_segment", "audit", "capture", "actor", "client_ip", "reason", "reload"];
 /// Files that change again within this time are still being written.
 const SETTLE: Duration = Duration::from_millis(50);
 /// How often that is waited for: a file that never comes to rest is read all the same.
@@ -220,10 +220,11 @@ fn merged(old: &Config, new: Config) -> Config {
         openapi: new.openapi,
         base_path: new.base_path,
         multi_segment: new.multi_segment,
-        audit: new.audit,
+        audit: Audit { started_after: old.audit.started_after, ..new.audit },
         capture: new.capture,
         actor: new.actor,
         client_ip: new.client_ip,
+        reason: new.reason,
         redact: Redact { pseudonym_key_file, ..new.redact },
         reload: new.reload,
         sources: new.sources,
@@ -237,7 +238,9 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     differences("", &config::effective(old), &config::effective(new), &mut keys);
     keys.retain(|key| {
         let section = key.split('.').next().unwrap_or_default();
-        !(HOT.contains(&section) || key == "redact.keys" || key == "redact.keep")
+        // Read once, by what watches open calls.
+        key == "audit.started_after"
+            || !(HOT.contains(&section) || key == "redact.keys" || key == "redact.keep")
     });
     let properties = |config: &Config| config.kafka.as_ref().map(|kafka| kafka.properties.clone());
     let key_file = |config: &Config| {

@@ -2,10 +2,10 @@
 //! redaction. Pure once built; `sidelog proxy`, `check` and `explain` share it.
 
 use crate::config::{self, Config, Place, Problem, Severity, Unknown};
-use crate::extract::{self, Extractor};
+use crate::extract::{self, Call as Inner, Calls, Extractor, Hints, Source};
 use crate::head::Head;
 use crate::openapi::{self, Document, LoadError};
-use crate::policy::{Call, Decision, OperationRef, Policy};
+use crate::policy::{self, Call, Decision, OperationRef, Policy};
 use crate::pseudonym::Pseudonyms;
 use crate::redact::{Redactor, SchemaMarks};
 use crate::sources::{Digest, Sources};
@@ -21,6 +21,9 @@ pub struct Rules {
     pub policy: Policy,
     pub extractor: Extractor,
     pub redactor: Redactor,
+    /// What the documents' `x-audit-*` keys, and of reasons the configuration, say of each operation;
+    /// the last is for none.
+    hints: Vec<Hints>,
     /// Names that each operation's schemas mark as secret, by operation; the last is for none.
     marks: Vec<SchemaMarks>,
     /// Bytes of each body kept for the event.
@@ -28,12 +31,12 @@ pub struct Rules {
     /// Tells these rules from others: a digest of the configuration and of the documents in use.
     pub version: String,
     /// Documents, in the order of the configuration.
-    documents: Vec<Source>,
+    documents: Vec<Known>,
 }
 
 /// A document of the configuration, as these rules use it.
 #[derive(Debug, Clone)]
-struct Source {
+struct Known {
     path: PathBuf,
     /// Of the version in use; none where it could never be read.
     digest: Option<Digest>,
@@ -48,6 +51,8 @@ struct Source {
 pub struct Judged<'s, 't> {
     pub found: Found<'s, 't>,
     pub decision: Decision,
+    /// The call may change something.
+    pub mutating: bool,
 }
 
 /// Who, from where, what: owned, for the length of a call.
@@ -58,6 +63,8 @@ pub struct Facts {
     pub operation_index: Option<usize>,
     pub actor: event::Actor<'static>,
     pub client: event::Client<'static>,
+    /// Why, as far as the head tells.
+    pub reason: Option<String>,
 }
 
 impl Rules {
@@ -85,7 +92,7 @@ impl Rules {
         // Fields take memory: they are remembered only where they are asked for.
         let fields = config.redact.unknown == Unknown::Mask;
         for path in &config.openapi {
-            let (source, document) = Source::read(path, fields, before, &mut problems);
+            let (source, document) = Known::read(path, fields, before, &mut problems);
             if let Some(mut document) = document {
                 document.operations.iter_mut().for_each(|o| o.let_span(&config.multi_segment));
                 documents.push(document);
@@ -107,16 +114,20 @@ impl Rules {
             .map_err(|e| problem(Severity::Error, None, e.to_string()))?;
         let mut marks: Vec<_> = specs.operations().iter().map(SchemaMarks::of).collect();
         marks.push(SchemaMarks::default());
-        let rules = Rules {
+        let hints = specs.operations().iter().map(|o| Hints::read(&o.extensions).0);
+        let hints = hints.chain([Hints::default()]).collect();
+        let mut rules = Rules {
             specs,
             policy: Policy::new(&config.audit),
             extractor,
             redactor,
+            hints,
             marks,
             max_body: config.capture.max_body,
             version: version(config, &sources),
             documents: sources,
         };
+        rules.complete_hints(&reason_sources(&config.reason));
         Ok((rules, problems))
     }
 
@@ -134,8 +145,20 @@ impl Rules {
 
     /// Documents that cannot be used as they are on disk, and whether an older version of each is in use.
     pub fn unusable(&self) -> impl Iterator<Item = (&Path, bool)> {
-        let unusable = |source: &&Source| source.kept || source.digest.is_none();
+        let unusable = |source: &&Known| source.kept || source.digest.is_none();
         self.documents.iter().filter(unusable).map(|source| (source.path.as_path(), source.kept))
+    }
+
+    /// Adds the places of the configuration, and takes out those under names that mean a secret: what
+    /// stands there is no reason and no id.
+    fn complete_hints(&mut self, configured: &[Source]) {
+        let mut hints = std::mem::take(&mut self.hints);
+        for (at, hint) in hints.iter_mut().enumerate() {
+            hint.reason.extend_from_slice(configured);
+            hint.reason.retain(|source| !self.is_secret(source.names(), Some(at)));
+            hint.id = hint.id.take().filter(|source| !self.is_secret(source.names(), Some(at)));
+        }
+        self.hints = hints;
     }
 
     /// Which operation, and what is to be recorded of it.
@@ -143,12 +166,14 @@ impl Rules {
         let target = head.target();
         let found = self.specs.find(head.method(), target, &|name| head.first(name));
         let (path, _) = split_target(target);
-        let decision = self.policy.decide(&Call {
+        let (path, overridden) = (String::from_utf8_lossy(path), extract::effective_method(head));
+        let call = Call {
             method: head.method(),
-            path: &String::from_utf8_lossy(path),
+            path: &path,
             normal_form: spec_match::is_normal_form(target),
             has_body,
-            overridden: extract::effective_method(head).as_deref(),
+            overridden: overridden.as_deref(),
+            mutates: extract::mutates(target),
             upgrade,
             operation: found.operation.map(|o| OperationRef {
                 route: &o.route,
@@ -157,8 +182,9 @@ impl Rules {
                 tags: &o.tags,
             }),
             matched: found.kind,
-        });
-        Judged { found, decision }
+        };
+        let (decision, mutating) = (self.policy.decide(&call), !policy::is_safe(&call));
+        Judged { found, decision, mutating }
     }
 
     /// What the event says beside the bytes, and the oddities.
@@ -173,7 +199,96 @@ impl Rules {
         let mut flags = judged.found.flags.clone();
         flags.extend(actor_flags.into_iter().chain(client_flags));
         let operation_index = judged.found.operation.and_then(|o| self.specs.index_of(o));
-        (Facts { operation: operation(head, &judged.found), operation_index, actor, client }, flags)
+        let mut operation = operation(head, &judged.found);
+        if let Some(calls) = extract::of_head(head) {
+            self.carry(&mut operation, calls);
+        }
+        self.hint(operation_index, &mut operation);
+        let mut reasons = self.reasons(operation_index).iter();
+        let reason = reasons.find_map(|s| s.in_head(head, &operation.path_params));
+        (Facts { operation, operation_index, actor, client, reason }, flags)
+    }
+
+    /// Where a call's reason may stand, the document's word before the configuration's.
+    pub fn reasons(&self, operation: Option<usize>) -> &[Source] {
+        &self.hints_of(operation).reason
+    }
+
+    /// Where the id of what a call is about stands, if the document says.
+    pub fn id_source(&self, operation: Option<usize>) -> Option<&Source> {
+        self.hints_of(operation).id.as_ref()
+    }
+
+    /// Whether one of these names means a secret.
+    pub fn is_secret<'n>(&self, names: impl IntoIterator<Item = &'n str>, operation: Option<usize>) -> bool {
+        let marks = self.marks(operation);
+        names.into_iter().any(|name| self.redactor.rule_of(name, marks).is_some())
+    }
+
+    fn hints_of(&self, operation: Option<usize>) -> &Hints {
+        let none = self.hints.len() - 1;
+        &self.hints[operation.unwrap_or(none).min(none)]
+    }
+
+    /// What the document says in so many words comes before what can be read off a template.
+    pub fn hint(&self, index: Option<usize>, operation: &mut event::Operation<'_>) {
+        let hints = self.hints_of(index);
+        if let Some(op) = hints.op {
+            operation.op = op;
+        }
+        if let Some(kind) = &hints.kind {
+            operation.resource_type = kind.clone().into();
+        }
+    }
+
+    /// Tells the calls inside a call. Paths of batches are shown as the outer one is: secrets masked.
+    pub fn carry(&self, operation: &mut event::Operation<'_>, calls: Calls) {
+        if operation.resource_id.is_empty() {
+            // `/graphql` is no collection of graphql.
+            operation.resource_type = "".into();
+        }
+        operation.op = calls.op;
+        operation.protocol = calls.protocol.into();
+        operation.calls_total = calls.total;
+        let text = |call| match call {
+            Inner::Named(name) => name,
+            Inner::Request { method, path } => format!("{method} {}", self.inner_path(&method, &path)),
+        };
+        operation.calls = calls.list.into_iter().map(|call| text(call).into()).collect();
+    }
+
+    fn inner_path(&self, method: &str, path: &str) -> String {
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        let target = format!("{slash}{path}");
+        let found = self.find_any(method, target.as_bytes());
+        let index = found.operation.and_then(|o| self.specs.index_of(o));
+        let mut shown = path.to_owned();
+        for param in found.params().filter(|p| !p.raw.is_empty() && self.is_secret([p.name], index)) {
+            shown = shown.replace(&*param.raw, "[redacted]");
+        }
+        extract::clean(self.redactor.path(shown.as_bytes()).as_bytes(), MAX_INNER_PATH).text.into_owned()
+    }
+
+    /// The operation of a path, of this method or, for the path parameters, of another.
+    fn find_any<'t>(&self, method: &str, target: &'t [u8]) -> Found<'_, 't> {
+        let find = |method: &str| self.specs.find(method, target, &|_| None);
+        let others = ["GET", "PUT", "PATCH", "DELETE", "POST"];
+        let mut all = others.iter().map(|m| find(m));
+        let own = find(method);
+        if own.operation.is_some() { own } else { all.find(|f| f.operation.is_some()).unwrap_or(own) }
+    }
+
+    /// The one thing a path names by the documents: its type, and its id unless that is a secret.
+    /// `/v1/orders/7` → `orders`, `7`.
+    pub fn item(&self, path: &[u8]) -> Option<(String, Option<String>)> {
+        let found = self.find_any("GET", path);
+        let route = found.operation.map(|o| o.route.as_str()).filter(|route| extract::names_one(route))?;
+        let index = found.operation.and_then(|o| self.specs.index_of(o));
+        let params = params(&found);
+        let secret = self.is_secret([&*params.0.last()?.0], index);
+        let resource = extract::resource("GET", Some(route), &params);
+        let id = extract::created::fit(&resource.id).filter(|_| !secret);
+        Some((resource.kind.into_owned(), id))
     }
 
     pub fn marks(&self, operation: Option<usize>) -> &SchemaMarks {
@@ -182,7 +297,7 @@ impl Rules {
     }
 }
 
-impl Source {
+impl Known {
     /// Reads a document, or takes the version in use before of one that cannot be used. What is wrong
     /// with it is added to the problems; of one that is not there, `config::load` has told, with its
     /// place.
@@ -191,9 +306,9 @@ impl Source {
         fields: bool,
         before: Option<&Rules>,
         problems: &mut Vec<Problem>,
-    ) -> (Source, Option<Document>) {
+    ) -> (Known, Option<Document>) {
         let mut source =
-            Source { path: path.to_owned(), digest: None, files: Sources::default(), kept: false };
+            Known { path: path.to_owned(), digest: None, files: Sources::default(), kept: false };
         let loaded = path.is_file().then(|| openapi::load_noting(path, fields, &mut source.files));
         if source.files.is_empty() {
             source.files.look(path);
@@ -211,6 +326,7 @@ impl Source {
                 source.kept = false;
                 // Two documents may have the same name in different directories.
                 document.name = path.display().to_string();
+                problems.extend(locate(path, odd_hints(&document)));
                 source.digest = Some(source.files.digest());
                 (source, Some(document))
             }
@@ -242,7 +358,7 @@ impl Source {
 }
 
 /// Of the configuration as it is in force, of the files it was read from, and of the documents in use.
-fn version(config: &Config, documents: &[Source]) -> String {
+fn version(config: &Config, documents: &[Known]) -> String {
     let mut hash = Sha256::new();
     hash.update(config::effective(config).to_string());
     hash.update(config.sources.digest());
@@ -253,11 +369,41 @@ fn version(config: &Config, documents: &[Source]) -> String {
     hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Characters of a path inside a batch.
+const MAX_INNER_PATH: usize = 256;
+
+fn reason_sources(reason: &config::Reason) -> Vec<Source> {
+    let headers = reason.header.iter().cloned().map(Source::Header);
+    let queries = reason.query.iter().cloned().map(Source::Query);
+    // `config::load` has told of paths that are none.
+    let bodies = reason.body.iter().filter_map(|path| Source::parse(path).ok());
+    headers.chain(queries).chain(bodies).collect()
+}
+
+/// `x-audit-*` keys that cannot be read, each once: one at the root is every operation's.
+fn odd_hints(document: &openapi::Document) -> Vec<openapi::Warning> {
+    let mut told = Vec::new();
+    let mut warnings = Vec::new();
+    for operation in &document.operations {
+        for text in Hints::read(&operation.extensions).1 {
+            if !told.contains(&text) {
+                let warning = openapi::Warning::of_operation(&document.name, operation, text.clone());
+                warnings.push(warning.mend("see the table of x-audit keys in the documentation"));
+                told.push(text);
+            }
+        }
+    }
+    warnings
+}
+
+fn params(found: &Found<'_, '_>) -> event::Params<'static> {
+    let params = found.params().map(|p| (p.name.to_owned().into(), p.decoded.into_owned().into()));
+    event::Params(params.collect())
+}
+
 /// The operation as the event tells it.
 fn operation(head: &Head<'_>, found: &Found<'_, '_>) -> event::Operation<'static> {
-    let params = event::Params(
-        found.params().map(|p| (p.name.to_owned().into(), p.decoded.into_owned().into())).collect(),
-    );
+    let params = params(found);
     let method = extract::effective_method(head).unwrap_or(head.method().into());
     let resource = extract::resource(&method, found.route(), &params);
     let (op, kind, id) = (resource.op, resource.kind.into_owned(), resource.id.into_owned());

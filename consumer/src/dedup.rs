@@ -342,6 +342,26 @@ mod tests {
         assert_eq!(marks.judge(&at(13), 5), Verdict::New);
     }
 
+    /// Damage found at a start: the next boot tells what the one before has lost.
+    #[test]
+    fn a_loss_of_an_earlier_boot_explains_its_hole_and_makes_none() {
+        let mut marks = loaded();
+        for seq in [1, 2, 6] {
+            marks.accept(&at(seq), 5, NOW);
+        }
+        let told = Position { boot: 2, seq: 1, ..at(0) };
+        marks.accept(&told, 6, NOW);
+        marks.cover(&range(3, 5));
+        assert_eq!(holes(&marks), []);
+        assert_eq!(marks.judge(&told, 6), Verdict::Duplicate);
+        assert_eq!(marks.judge(&Position { boot: 1, ..told }, 6), Verdict::Duplicate, "boot 1 has its own");
+        marks.accept(&Position { seq: 2, ..told }, 7, NOW);
+        // A loss at the end of a boot, and one of a boot that nothing else is known of.
+        marks.cover(&range(7, 9));
+        marks.cover(&Range { boot: 9, ..range(40, 50) });
+        assert_eq!(holes(&marks), []);
+    }
+
     #[test]
     fn what_the_tables_hold_leaves_its_own_holes() {
         let mut marks = Marks::new(Bounds::default());

@@ -219,7 +219,7 @@ impl Pipeline {
                 Parsed::Loss(row) => {
                     self.metrics.lost(&row.reason, row.last - row.first + 1);
                     let (first, last) = (row.first, row.last);
-                    self.marks.cover(&Range { producer: at.producer, boot: at.boot, first, last });
+                    self.marks.cover(&Range { producer: at.producer, boot: row.boot, first, last });
                     rows.losses.entry(month(millis)).or_default().push(row);
                 }
             }
@@ -240,6 +240,7 @@ impl Pipeline {
                     last: seq,
                     reason: "dead_letter".into(),
                     seq: 0,
+                    told_boot: 0,
                 };
                 rows.losses.entry(month(ts)).or_default().push(row);
             }
@@ -359,7 +360,7 @@ impl Pipeline {
     async fn record_gaps(&mut self, missing: &[(Range, i64)]) -> Result<(), StoreError> {
         let mut months: BTreeMap<u32, Vec<LossRow<'_>>> = BTreeMap::new();
         for (Range { producer, boot, first, last }, ts) in missing.iter().copied() {
-            let row = LossRow { ts, producer, boot, first, last, reason: "gap".into(), seq: 0 };
+            let row = LossRow { ts, producer, boot, first, last, reason: "gap".into(), seq: 0, told_boot: 0 };
             months.entry(month(ts)).or_default().push(row);
         }
         for (month, rows) in &months {

@@ -29,7 +29,8 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 /// Every number of a producer, whichever table its record went to.
 const POSITIONS: &str = "SELECT producer, boot, seq FROM events WHERE {where} \
      UNION ALL SELECT producer, boot, seq FROM open_calls WHERE {where} \
-     UNION ALL SELECT producer, boot, seq FROM losses WHERE seq > 0 AND ({where})";
+     UNION ALL SELECT producer, boot, seq \
+       FROM (SELECT ts, producer, told_boot AS boot, seq FROM losses WHERE seq > 0) WHERE {where}";
 
 /// How to reach the server.
 #[derive(Debug, Clone)]

@@ -38,7 +38,7 @@ impl Parsed<'_> {
     pub fn position(&self) -> Position {
         match self {
             Self::Event(row) | Self::OpenCall(row) => row.position(),
-            Self::Loss(row) => Position { producer: row.producer, boot: row.boot, seq: row.seq },
+            Self::Loss(row) => Position { producer: row.producer, boot: row.told_boot, seq: row.seq },
         }
     }
 
@@ -196,6 +196,7 @@ pub struct LossRow<'a> {
     pub last: u64,
     pub reason: Cow<'a, str>,
     pub seq: u64,
+    pub told_boot: u64,
 }
 
 /// Reads one record.
@@ -366,6 +367,7 @@ fn loss_row(loss: Loss<'_>, at: Position) -> LossRow<'_> {
         last: loss.last,
         reason: loss.reason,
         seq: at.seq,
+        told_boot: at.boot,
     }
 }
 
@@ -444,7 +446,9 @@ mod tests {
         let Ok(Parsed::Loss(row)) = parse(loss.as_bytes(), ORIGIN) else { panic!("not a loss") };
         assert_eq!((row.boot, row.first, row.last, &*row.reason, row.seq), (2, 5, 8, "journal_full", 9));
         let earlier = loss.replace("\"first\"", "\"boot\":1,\"first\"");
-        assert!(matches!(parse(earlier.as_bytes(), ORIGIN), Ok(Parsed::Loss(row)) if row.boot == 1));
+        assert!(
+            matches!(parse(earlier.as_bytes(), ORIGIN), Ok(Parsed::Loss(row)) if row.boot == 1 && row.told_boot > 1)
+        );
     }
 
     #[test]

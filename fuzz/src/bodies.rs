@@ -54,7 +54,8 @@ const EVENT: &str = r#"{"event_id":"01890a5d-ac96-774b-bcce-b302099a8057","stage
 /// The stored event of a call with this body.
 fn stored(content_type: &str, body: &[u8]) -> serde_json::Value {
     static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| {
-        Redactor::new(&config::Redact::default(), Pseudonyms::new(b"0123456789abcdef")).expect("defaults")
+        let pseudonyms = Pseudonyms::new(b"0123456789abcdef");
+        Redactor::new(&config::Redact::default(), 1 << 20, pseudonyms).expect("defaults")
     });
     let event: AuditEvent<'_> = serde_json::from_str(EVENT).expect("an event");
     let raw = RawBody {

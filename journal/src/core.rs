@@ -6,6 +6,7 @@
 
 use crate::bell::Bell;
 use crate::disk;
+use crate::faults::Disk;
 use crate::frame::{self, FrameKind, Meta};
 use crate::losses::{self, Loss, Waiting};
 use crate::map::Mapped;
@@ -14,7 +15,7 @@ use crate::plan::{Plan, RESERVE};
 use crate::producer::Producer;
 use crate::segment::{Active, Header, Segment, Spare};
 use crate::sync::Syncing;
-use crate::types::{Lost, Mark, Reason, Refused};
+use crate::types::{Lost, Mark, Missing, Reason, Refused};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
@@ -50,9 +51,7 @@ pub(crate) struct Core {
     /// The last loss a reader found, so that a rewind does not count it twice.
     pub corrupt_seen: Mutex<(u64, u64)>,
     pub counts: Counts,
-    /// Lets a test play a disk without room.
-    #[cfg(test)]
-    pub no_space: AtomicBool,
+    pub disk: Arc<dyn Disk>,
 }
 
 #[derive(Default)]
@@ -78,8 +77,9 @@ pub(crate) struct Head {
     pub waiting: Waiting,
     /// Rolled, not synced yet.
     pub retired: Vec<(Arc<Segment>, Arc<Mapped>)>,
-    /// The mapped words that survive a kill.
+    /// The mapped words that survive a kill, and how often they were written.
     pub life: Option<Arc<Mapped>>,
+    pub notes: u64,
     pub closed: bool,
     pub lost: Lost,
     pub appended: u64,
@@ -100,18 +100,18 @@ pub(crate) fn time_at(micros: u64) -> SystemTime {
 }
 
 impl Core {
-    pub(crate) fn append(&self, id: Uuid, payload: &[u8]) -> Result<u64, Refused> {
+    pub(crate) fn append(&self, kind: FrameKind, id: Uuid, payload: &[u8]) -> Result<u64, Refused> {
         let crc = frame::payload_crc(payload);
         let time = now_micros();
         let mut head = lock(&self.head);
         let result = match self.make_room(&mut head, frame::size(payload.len())) {
             Ok(()) => {
                 self.write_losses(&mut head, time);
-                Ok(self.write(&mut head, FrameKind::Data, id, time, payload, crc))
+                Ok(self.write(&mut head, kind, id, time, payload, crc))
             }
             Err(reason) => Err(self.refuse(&mut head, reason, time)),
         };
-        self.note(&head);
+        self.note(&mut head);
         let wish = head.wants_keeper(self.plan.spares());
         drop(head);
         if wish && !self.keeper_asked.swap(true, Ordering::Relaxed) {
@@ -119,6 +119,13 @@ impl Core {
         }
         self.bell.ring();
         result
+    }
+
+    /// Records that numbers of an earlier boot are missing.
+    pub(crate) fn append_loss(&self, missing: &Missing) -> Result<u64, Refused> {
+        let &Missing { boot, first, last, reason, .. } = missing;
+        let loss = Loss { boot, first, last, reason, time: now_micros() };
+        self.append(FrameKind::Loss, Uuid::nil(), &loss.encode())
     }
 
     pub(crate) fn wake_keeper(&self) {
@@ -204,7 +211,7 @@ impl Core {
         let fits = if last { room >= need } else { self.make_room(&mut head, 0).is_ok() };
         if fits {
             self.write_losses(&mut head, now_micros());
-            self.note(&head);
+            self.note(&mut head);
         }
         head.closed |= last;
         drop(head);
@@ -215,7 +222,7 @@ impl Core {
         let seq = head.next_seq;
         head.next_seq += 1;
         head.lost.add(reason, 1);
-        head.waiting.add(Loss { first: seq, last: seq, reason, time });
+        head.waiting.add(Loss { boot: self.producer.boot, first: seq, last: seq, reason, time });
         Refused { seq, reason }
     }
 
@@ -234,11 +241,12 @@ impl Core {
         }
         let mut head = lock(&self.head);
         head.lost.add(Reason::Corrupt, last - first + 1);
-        head.waiting.add(Loss { first, last, reason: Reason::Corrupt, time: now_micros() });
+        head.waiting.add(Loss { boot, first, last, reason: Reason::Corrupt, time: now_micros() });
     }
 
     /// Leaves for the next life what a kill would take: the last number, and what no record names.
-    pub(crate) fn note(&self, head: &Head) {
+    pub(crate) fn note(&self, head: &mut Head) {
+        head.notes += 1;
         let Some(map) = &head.life else { return };
         let lost = head.waiting.ranges().first();
         let life = Life {
@@ -247,7 +255,7 @@ impl Core {
             lost_from: lost.map_or(0, |l| l.first),
             lost_reason: lost.map_or(0, |l| l.reason.code()),
         };
-        open_calls::note(map, &life);
+        open_calls::note(map, head.notes, &life);
     }
 
     /// Whether as much as half a segment can be appended.

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub(crate) const PAGE: usize = 4096;
 
@@ -93,6 +93,17 @@ pub(crate) fn lock(path: &Path) -> io::Result<Option<File>> {
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(e)) => Err(e),
     }
+}
+
+/// The same, but somebody who only looks whether it is taken is waited for.
+pub(crate) fn lock_patiently(path: &Path) -> io::Result<Option<File>> {
+    for _ in 0..5 {
+        if let Some(file) = lock(path)? {
+            return Ok(Some(file));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    lock(path)
 }
 
 /// Reads `len` bytes from `at` into `buf` (emptied first). What lies beyond the end is missing; a

@@ -10,7 +10,7 @@
 //! | 0  | 4  | magic `SLf1` |
 //! | 4  | 4  | length, from the magic to the last byte of the payload |
 //! | 8  | 4  | CRC32C of payload, the rest of the header and the directory's salt, in that order |
-//! | 12 | 4  | kind: 1 data, 2 loss |
+//! | 12 | 4  | kind: 1 data, 2 loss, 3 open call, 4 intent |
 //! | 16 | 8  | seq |
 //! | 24 | 16 | id |
 //! | 40 | 8  | time, µs since 1970 |
@@ -31,6 +31,10 @@ const MAGIC: [u8; 4] = *b"SLf1";
 pub(crate) enum FrameKind {
     Data,
     Loss,
+    /// A call that has been open for long.
+    Open,
+    /// A call about to be made: written before it, so its end stands after this in the log.
+    Intent,
 }
 
 impl FrameKind {
@@ -38,6 +42,8 @@ impl FrameKind {
         match self {
             FrameKind::Data => 1,
             FrameKind::Loss => 2,
+            FrameKind::Open => 3,
+            FrameKind::Intent => 4,
         }
     }
 
@@ -45,6 +51,8 @@ impl FrameKind {
         match code {
             1 => Some(FrameKind::Data),
             2 => Some(FrameKind::Loss),
+            3 => Some(FrameKind::Open),
+            4 => Some(FrameKind::Intent),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use crate::core::{Core, Counts, Head, lock};
 use crate::cursor::{self, Cursor, Delivered};
 use crate::disk;
-use crate::frame;
+use crate::frame::{self, FrameKind};
 use crate::keeper::{Keeper, LOCK};
 use crate::open_calls::{self, Geometry, Life, OpenCalls, Slot};
 use crate::plan::Plan;
@@ -35,6 +35,22 @@ pub struct Journal {
 impl Journal {
     /// Opens the directory, whatever state it is in, and starts a new boot.
     pub fn open(options: Options) -> Result<Opened, OpenError> {
+        let (dir, interval) = (options.dir.clone(), options.sync_interval);
+        let (opened, keeper) = Journal::prepare(options)?;
+        let failed = |source| OpenError::Io { doing: "start a thread", dir, source };
+        let threads = start(&opened.journal.core, keeper, interval).map_err(failed)?;
+        *lock(&opened.journal.threads) = threads;
+        Ok(opened)
+    }
+
+    /// The same without threads: for simulations, which do the threads' work step by step.
+    pub fn open_stepwise(options: Options) -> Result<(Opened, Steps), OpenError> {
+        let (opened, keeper) = Journal::prepare(options)?;
+        let core = Arc::clone(&opened.journal.core);
+        Ok((opened, Steps { core, keeper }))
+    }
+
+    fn prepare(options: Options) -> Result<(Opened, Keeper), OpenError> {
         let dir = options.dir.clone();
         let failed = |doing| {
             let dir = dir.clone();
@@ -43,18 +59,18 @@ impl Journal {
         let wanted = Geometry::new(options.max_open_calls, options.slot_bytes);
         let plan = Plan::new(&options, wanted)?;
         disk::create_dir(&dir).map_err(failed("make the directory"))?;
-        let lock_file = disk::lock(&dir.join(LOCK)).map_err(failed("take the lock"))?;
+        let lock_file = disk::lock_patiently(&dir.join(LOCK)).map_err(failed("take the lock"))?;
         let Some(lock_file) = lock_file else { return Err(OpenError::Locked { dir }) };
         remove_leftovers(&dir);
 
         let mut life = Former::load(&dir, wanted);
-        let scanned = life.scan(&dir, &plan).map_err(failed("list the segments"))?;
+        let scanned = life.scan(&dir, plan.quarantine, true).map_err(failed("list the segments"))?;
         let producer = life.next_producer(&scanned);
         producer::store(&dir, &producer).map_err(failed("store the producer id"))?;
         let cursor = Cursor::open(&dir, life.cursor.generation).map_err(failed("open the cursor"))?;
 
-        let orphans = life.orphans(&scanned.ids_found);
         let recovery = life.report(&scanned);
+        let (orphans, intents) = life.orphans(&scanned);
         let (geometry, plan) = roomy_enough(&options, wanted, plan, &orphans);
         let new_life = Life { boot: producer.boot, ..Life::default() };
         let calls = OpenCalls::create(&dir, geometry, new_life, &orphans, &recovery.missing)
@@ -65,9 +81,9 @@ impl Journal {
         *lock(&core.lock) = Some(lock_file);
         let mut keeper = Keeper::new(Arc::clone(&core), cursor, delivered);
         first_segment(&core, &mut keeper);
-        let threads = start(&core, keeper, options.sync_interval).map_err(failed("start a thread"))?;
-        let journal = Arc::new(Journal { core, threads: Mutex::new(threads) });
-        Ok(Opened { journal, orphans, recovery })
+        let journal = Arc::new(Journal { core, threads: Mutex::new(Vec::new()) });
+        let orphans = orphans.into_iter().chain(intents).collect();
+        Ok((Opened { journal, orphans, recovery }, keeper))
     }
 
     #[cfg(test)]
@@ -86,7 +102,39 @@ impl Journal {
     /// Keeps a record and says its number. It survives the process from here on; the machine, after
     /// the next sync. No system call but, every half mebibyte, a wake-up that does not wait.
     pub fn append<S: Storable + ?Sized>(&self, record: &S) -> Result<u64, Refused> {
-        self.core.append(record.id(), record.bytes())
+        self.core.append(FrameKind::Data, record.id(), record.bytes())
+    }
+
+    /// Keeps the intent of a call that is about to be made, to be waited for with
+    /// [`Journal::when_durable`]. Should the log then hold no record of the call's end (a record with the
+    /// same id), the next open reports it as an [`Orphan`], also after a power cut.
+    pub fn append_intent<S: Storable + ?Sized>(&self, intent: &S) -> Result<u64, Refused> {
+        self.core.append(FrameKind::Intent, intent.id(), intent.bytes())
+    }
+
+    /// Keeps the intent of a call that will last. Unlike [`Journal::append_intent`], it is no reason for
+    /// the next open to report the call: the table of open calls is.
+    pub fn append_open<S: Storable + ?Sized>(&self, intent: &S) -> Result<u64, Refused> {
+        self.core.append(FrameKind::Open, intent.id(), intent.bytes())
+    }
+
+    /// Keeps a record that says that the numbers are missing: for [`Recovery::missing`]. A record speaks
+    /// for its own producer, so a range of another one must not be given.
+    pub fn append_loss(&self, missing: &Missing) -> Result<u64, Refused> {
+        self.core.append_loss(missing)
+    }
+
+    /// Appends the intents of the open calls that are `due`, each once in its life, as they stand in the
+    /// table. A call may end at the same moment: then its intent comes after its end. Returns how many
+    /// there were. It reads files: not for the threads that serve calls.
+    pub fn append_open_calls(&self, due: impl Fn(Uuid) -> bool) -> usize {
+        let mut appended = 0;
+        self.core.calls.open(due, |id, bytes| {
+            let kept = self.core.append(FrameKind::Open, id, bytes).is_ok();
+            appended += usize::from(kept);
+            kept
+        });
+        appended
     }
 
     /// Waits until the record is on the disk. Blocks: not for async tasks.
@@ -202,7 +250,7 @@ impl Journal {
         }
         {
             let mut head = lock(&self.core.head);
-            self.core.note(&head);
+            self.core.note(&mut head);
             self.core.seal(&mut head, false);
             head.life = None;
         }
@@ -221,18 +269,36 @@ impl Drop for Journal {
     }
 }
 
+/// The work of a journal's threads, to be done by hand.
+pub struct Steps {
+    core: Arc<Core>,
+    keeper: Keeper,
+}
+
+impl Steps {
+    /// One round of the keeper: pages, names, cursor, segments, losses, a look at the files.
+    pub fn keep(&mut self) {
+        self.keeper.round();
+    }
+
+    /// One round of the sync thread.
+    pub fn sync(&self) {
+        sync::step(&self.core);
+    }
+}
+
 /// What earlier lives left beside the log.
-struct Former {
-    found: producer::Found,
+pub(crate) struct Former {
+    pub found: producer::Found,
     /// To explain files whose headers are lost.
-    known: Producer,
-    cursor: cursor::Found,
-    table: open_calls::Found,
+    pub known: Producer,
+    pub cursor: cursor::Found,
+    pub table: open_calls::Found,
     ids: HashSet<Uuid>,
 }
 
 impl Former {
-    fn load(dir: &Path, wanted: Geometry) -> Former {
+    pub(crate) fn load(dir: &Path, wanted: Geometry) -> Former {
         let found = producer::load(dir);
         let known = match &found {
             producer::Found::Ours(p) | producer::Found::Copied(p) => *p,
@@ -243,13 +309,14 @@ impl Former {
         Former { found, known, cursor: cursor::load(dir), table, ids }
     }
 
-    fn scan(&self, dir: &Path, plan: &Plan) -> io::Result<Scanned> {
+    pub(crate) fn scan(&self, dir: &Path, max_quarantine: u64, mend: bool) -> io::Result<Scanned> {
         let known = Known {
             producer: self.known,
             delivered: self.cursor.delivered,
             life: self.table.life,
             ids: &self.ids,
-            max_quarantine: plan.quarantine,
+            max_quarantine,
+            mend,
         };
         recover::scan(dir, &known)
     }
@@ -266,14 +333,19 @@ impl Former {
         Producer { boot: last.unwrap_or(0).saturating_add(1), ..producer }
     }
 
-    fn orphans(&mut self, in_log: &HashSet<Uuid>) -> Vec<Orphan> {
+    /// Calls without an end: those to be kept in the table, and those whose intent is in the log (it
+    /// may say more, and the log keeps it).
+    pub(crate) fn orphans(&mut self, scanned: &Scanned) -> (Vec<Orphan>, Vec<Orphan>) {
+        let intents = scanned.intents();
         let mut orphans = std::mem::take(&mut self.table.occupied);
-        orphans.retain(|o| !in_log.contains(&o.id));
-        orphans
+        orphans.retain(|o| !scanned.ids_found.contains(&o.id) && !intents.iter().any(|i| i.id == o.id));
+        (orphans, intents)
     }
 
-    fn report(&self, scanned: &Scanned) -> Recovery {
-        let mut missing: Vec<Missing> = self.table.unreported.clone();
+    pub(crate) fn report(&self, scanned: &Scanned) -> Recovery {
+        // What a life before found missing, unless it came to record it before it ended.
+        let told = |m: &Missing| scanned.untold(m);
+        let mut missing: Vec<Missing> = self.table.unreported.iter().flat_map(told).collect();
         for m in &scanned.recovery.missing {
             if !missing.contains(m) {
                 missing.push(*m);
@@ -341,6 +413,7 @@ fn assemble(
         waiting: Default::default(),
         retired: Vec::new(),
         life: calls.life(),
+        notes: 0,
         closed: false,
         lost: Lost::default(),
         appended: 0,
@@ -364,8 +437,7 @@ fn assemble(
         lock: Mutex::new(None),
         corrupt_seen: Mutex::new((0, 0)),
         counts: Counts::default(),
-        #[cfg(test)]
-        no_space: AtomicBool::new(false),
+        disk: Arc::clone(&options.disk),
     }
 }
 

@@ -6,7 +6,7 @@
 //! segment can go.
 
 use crate::core::{AHEAD, Core, delivered, lock, now_micros};
-use crate::cursor::{Cursor, Delivered};
+use crate::cursor::{self, Cursor, Delivered};
 use crate::disk;
 use crate::producer;
 use crate::segment::{NEW, Segment, Spare};
@@ -41,7 +41,7 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     pub(crate) fn new(core: Arc<Core>, cursor: Cursor, written: Delivered) -> Keeper {
-        let now = Instant::now();
+        let now = core.disk.now();
         Keeper {
             core,
             cursor,
@@ -70,14 +70,14 @@ impl Keeper {
         self.names();
         self.deliver();
         self.spares();
-        let now = Instant::now();
+        let now = self.core.disk.now();
         if now >= self.losses_due && !lock(&self.core.head).waiting.is_empty() {
             self.core.record_losses(false);
             self.losses_due = now + LOSSES;
         }
         if now >= self.look_due {
             self.look();
-            self.look_due = Instant::now() + LOOK;
+            self.look_due = self.core.disk.now() + LOOK;
         }
     }
 
@@ -135,12 +135,13 @@ impl Keeper {
                 Err(e) => self.failed("write the cursor", &e),
             }
         }
-        if self.unsynced && Instant::now() >= self.cursor_due {
-            if let Err(e) = self.cursor.sync() {
+        if self.unsynced && self.core.disk.now() >= self.cursor_due {
+            let asked = self.core.disk.sync(&self.core.dir.join(cursor::NAME), 0, u64::MAX);
+            if let Err(e) = asked.and_then(|()| self.cursor.sync()) {
                 self.failed("sync the cursor", &e);
             }
             self.unsynced = false;
-            self.cursor_due = Instant::now() + CURSOR_SYNC;
+            self.cursor_due = self.core.disk.now() + CURSOR_SYNC;
         }
         loop {
             let Some(segment) = lock(&self.core.log).pop_front_if(|s| delivered(s, &mark)) else { return };
@@ -154,7 +155,7 @@ impl Keeper {
     /// Prepares the next segments, as far as the bound allows.
     fn spares(&mut self) {
         while lock(&self.core.head).spares.len() < self.core.plan.spares() {
-            let paused = self.paused_until.is_some_and(|until| Instant::now() < until);
+            let paused = self.paused_until.is_some_and(|until| self.core.disk.now() < until);
             let grows = self.core.plan.may_grow(self.core.footprint.load(Ordering::Relaxed));
             if paused || !grows || self.core.detached.load(Ordering::Relaxed) {
                 // Ask no more until the next interval.
@@ -165,7 +166,7 @@ impl Keeper {
                 Ok(spare) => self.offer(spare),
                 Err(e) => {
                     self.failed("make a segment", &e);
-                    self.paused_until = Some(Instant::now() + PAUSE);
+                    self.paused_until = Some(self.core.disk.now() + PAUSE);
                 }
             }
         }
@@ -182,10 +183,7 @@ impl Keeper {
 
     pub(crate) fn prepare(&mut self) -> io::Result<Spare> {
         let core = &self.core;
-        #[cfg(test)]
-        if core.no_space.load(Ordering::Relaxed) {
-            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
-        }
+        core.disk.reserve(&core.dir, core.plan.segment)?;
         let number = self.next_file;
         self.next_file += 1;
         Spare::prepare(&core.dir, core.producer.boot, number, core.plan.segment, &core.footprint)
@@ -249,7 +247,7 @@ impl Keeper {
         let old = {
             let mut head = lock(&core.head);
             head.life = core.calls.life();
-            core.note(&head);
+            core.note(&mut head);
             std::mem::take(&mut head.spares)
         };
         for spare in old {
@@ -303,23 +301,27 @@ impl Keeper {
 mod tests {
     use super::*;
     use crate::core::Core;
+    use crate::faults::tests::Sick;
+    use crate::frame::FrameKind;
     use crate::losses;
     use crate::plan::RESERVE;
     use crate::types::{Kind, Options, Reason, Record};
     use crate::{Journal, Opened};
     use uuid::Uuid;
 
-    fn open(dir: &std::path::Path) -> (Arc<Journal>, Arc<Core>) {
+    fn open(dir: &std::path::Path) -> (Arc<Journal>, Arc<Core>, Arc<Sick>) {
+        let disk = Arc::new(Sick::default());
         let options = Options {
             max_bytes: 1 << 20,
             segment_bytes: 4096,
             max_open_calls: 4,
             sync_interval: Duration::from_millis(5),
+            disk: disk.clone(),
             ..Options::new(dir)
         };
         let Opened { journal, .. } = Journal::open(options).unwrap();
         let core = Arc::clone(journal.core());
-        (journal, core)
+        (journal, core, disk)
     }
 
     fn wait(what: &str, condition: impl Fn() -> bool) {
@@ -335,7 +337,7 @@ mod tests {
             .iter()
             .filter_map(|r| match r.kind {
                 Kind::Loss { first, last, .. } => Some(first..=last),
-                Kind::Data => None,
+                Kind::Data | Kind::Open => None,
             })
             .flatten()
             .collect()
@@ -344,12 +346,12 @@ mod tests {
     #[test]
     fn a_full_disk_refuses_what_does_not_fit_and_goes_on_when_there_is_room() {
         let dir = tempfile::tempdir().unwrap();
-        let (journal, core) = open(dir.path());
+        let (journal, core, disk) = open(dir.path());
         wait("spares", || lock(&core.head).spares.len() == 2);
-        core.no_space.store(true, Ordering::Relaxed);
+        disk.no_space.store(true, Ordering::Relaxed);
         let mut kept = 0;
         let refused = loop {
-            match core.append(Uuid::from_u128(1), &[7; 500]) {
+            match core.append(FrameKind::Data, Uuid::from_u128(1), &[7; 500]) {
                 Ok(_) => kept += 1,
                 Err(refused) => break refused,
             }
@@ -358,10 +360,10 @@ mod tests {
         assert_eq!((kept >= 12, refused.reason), (true, Reason::Io));
         assert!(!journal.has_room());
         wait("tried", || journal.stats().io_errors > 0);
-        let again = core.append(Uuid::from_u128(1), &[7; 500]).unwrap_err();
-        core.no_space.store(false, Ordering::Relaxed);
+        let again = core.append(FrameKind::Data, Uuid::from_u128(1), &[7; 500]).unwrap_err();
+        disk.no_space.store(false, Ordering::Relaxed);
         wait("room", || journal.has_room());
-        core.append(Uuid::from_u128(1), &[7; 500]).unwrap();
+        core.append(FrameKind::Data, Uuid::from_u128(1), &[7; 500]).unwrap();
         let mut records = Vec::new();
         journal.reader().next(Duration::ZERO, 1000, usize::MAX, &mut records);
         assert_eq!(named(&records), [refused.seq, again.seq]);
@@ -371,19 +373,19 @@ mod tests {
     #[test]
     fn a_close_records_all_losses_in_the_room_kept_for_them() {
         let dir = tempfile::tempdir().unwrap();
-        let (journal, core) = open(dir.path());
+        let (journal, core, disk) = open(dir.path());
         wait("spares", || lock(&core.head).spares.len() == 2);
-        core.no_space.store(true, Ordering::Relaxed);
+        disk.no_space.store(true, Ordering::Relaxed);
         let room = || lock(&core.head).active.as_ref().unwrap().room();
         let mut lost = Vec::new();
         // Until no loss can be recorded but by the close.
         while !lock(&core.head).spares.is_empty() || room() >= RESERVE + losses::FRAME {
-            lost.extend(core.append(Uuid::from_u128(1), b"small").err());
+            lost.extend(core.append(FrameKind::Data, Uuid::from_u128(1), b"small").err());
         }
         assert!(room() >= RESERVE, "the room is not kept: {}", room());
         for n in 0..losses::MAX {
             let len = if n % 2 == 0 { 100_000 } else { 500 };
-            lost.extend(core.append(Uuid::from_u128(1), &vec![7; len]).err());
+            lost.extend(core.append(FrameKind::Data, Uuid::from_u128(1), &vec![7; len]).err());
         }
         assert_eq!(lock(&core.head).waiting.ranges().len(), losses::MAX);
         journal.close();
@@ -395,10 +397,10 @@ mod tests {
     #[test]
     fn failed_attempts_are_not_repeated_in_a_hurry() {
         let dir = tempfile::tempdir().unwrap();
-        let (journal, core) = open(dir.path());
-        core.no_space.store(true, Ordering::Relaxed);
+        let (journal, core, disk) = open(dir.path());
+        disk.no_space.store(true, Ordering::Relaxed);
         for _ in 0..5000 {
-            let _ = core.append(Uuid::from_u128(1), &[7; 500]);
+            let _ = core.append(FrameKind::Data, Uuid::from_u128(1), &[7; 500]);
         }
         std::thread::sleep(Duration::from_millis(50));
         assert!(journal.stats().io_errors <= 2, "{:?}", journal.stats());

@@ -83,7 +83,9 @@ mod bell;
 mod core;
 mod cursor;
 mod disk;
+mod faults;
 mod frame;
+mod inspect;
 mod journal;
 mod keeper;
 mod losses;
@@ -97,7 +99,9 @@ mod segment;
 mod sync;
 mod types;
 
-pub use journal::Journal;
+pub use faults::{Disk, RealDisk};
+pub use inspect::{CursorRepair, Inspection, Repair, SegmentInfo, inspect, repair, visit};
+pub use journal::{Journal, Steps};
 pub use open_calls::Slot;
 pub use reader::Reader;
 pub use types::{

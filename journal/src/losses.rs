@@ -8,12 +8,14 @@ use crate::types::Reason;
 
 /// Ranges waiting at most. Room for their frames is kept free at the end of every segment.
 pub(crate) const MAX: usize = 8;
-const PAYLOAD: usize = 32;
+const PAYLOAD: usize = 40;
 /// What a loss occupies in the log.
 pub(crate) const FRAME: usize = (frame::HEADER + PAYLOAD).next_multiple_of(frame::ALIGN);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Loss {
+    /// Whose numbers they are: the boot that writes it, or an earlier one.
+    pub boot: u64,
     pub first: u64,
     pub last: u64,
     pub reason: Reason,
@@ -28,6 +30,7 @@ impl Loss {
         frame::put(&mut out, 8, &self.last.to_le_bytes());
         frame::put(&mut out, 16, &self.reason.code().to_le_bytes());
         frame::put(&mut out, 24, &self.time.to_le_bytes());
+        frame::put(&mut out, 32, &self.boot.to_le_bytes());
         out
     }
 
@@ -37,6 +40,7 @@ impl Loss {
             last: u64_at(payload, 8)?,
             reason: Reason::from_code(u64_at(payload, 16)?),
             time: u64_at(payload, 24)?,
+            boot: u64_at(payload, 32)?,
         })
     }
 }
@@ -80,7 +84,7 @@ mod tests {
     use super::*;
 
     fn loss(first: u64, last: u64, reason: Reason) -> Loss {
-        Loss { first, last, reason, time: last }
+        Loss { boot: 3, first, last, reason, time: last }
     }
 
     #[test]
@@ -110,9 +114,9 @@ mod tests {
     #[test]
     fn a_loss_reads_back() {
         for reason in Reason::ALL {
-            let l = Loss { first: 910, last: 946, reason, time: 77 };
+            let l = Loss { boot: 5, first: 910, last: 946, reason, time: 77 };
             assert_eq!(Loss::decode(&l.encode()), Some(l));
         }
-        assert_eq!(Loss::decode(&[0; 31]), None);
+        assert_eq!(Loss::decode(&[0; 39]), None);
     }
 }

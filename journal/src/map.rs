@@ -16,20 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) struct Mapped {
     map: MmapRaw,
-    /// Lets a test play a disk that fails.
-    #[cfg(test)]
-    pub(crate) fail_flush: std::sync::atomic::AtomicBool,
 }
 
 impl Mapped {
     /// Maps `len` bytes of a file that has them reserved.
     pub(crate) fn new(file: &File, len: usize) -> io::Result<Arc<Mapped>> {
         let map = MmapOptions::new().len(len).map_raw(file)?;
-        Ok(Arc::new(Mapped {
-            map,
-            #[cfg(test)]
-            fail_flush: std::sync::atomic::AtomicBool::new(false),
-        }))
+        Ok(Arc::new(Mapped { map }))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -39,10 +32,6 @@ impl Mapped {
     /// Writes `from..to` to the disk and waits for it: an `fdatasync` of these pages only, which
     /// leaves the pages made ready ahead of the writer alone.
     pub(crate) fn flush(&self, from: usize, to: usize) -> io::Result<()> {
-        #[cfg(test)]
-        if self.fail_flush.load(Ordering::Relaxed) {
-            return Err(io::Error::from_raw_os_error(libc::EIO));
-        }
         self.map.flush_range(from, to.saturating_sub(from))
     }
 

@@ -12,7 +12,8 @@
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0    | 24 | magic `SLOGCAL1`, version, slot size, slots (u32 each), CRC32C of these |
-//! | 64   | 32 | this life: boot, last seq given out, first lost seq without a record, its reason (u64 each) |
+//! | 64   | 48 | this life: generation, boot, last seq given out, first lost seq without a record, its reason, CRC32C of these (u64 each) |
+//! | 128  | 48 | the same, written in turn: a kill between two stores, or damage, costs the younger of them |
 //! | 512  | …  | losses of earlier lives nobody recorded yet: count, CRC32C, then 48 bytes each |
 //! | 4096 | …  | slots: length and magic in one word (0: free), CRC32C, id, intent |
 //!
@@ -35,8 +36,9 @@ use uuid::Uuid;
 
 pub(crate) const NAME: &str = "calls";
 const MAGIC: &[u8; 8] = b"SLOGCAL1";
-const VERSION: u32 = 1;
-const LIFE: usize = 64;
+const VERSION: u32 = 2;
+const LIFE: [usize; 2] = [64, 128];
+const LIFE_WORDS: usize = 6;
 const UNREPORTED: usize = 512;
 const ENTRY: usize = 48;
 /// Ranges of earlier lives remembered until [`OpenCalls::recovered`].
@@ -96,8 +98,8 @@ pub(crate) fn load(dir: &Path, expected: Geometry) -> Found {
     let mut page = Vec::new();
     disk::read_tolerant(&file, 0, PAGE, &mut page);
     let geometry = read_geometry(&page).unwrap_or(expected);
-    let word = |at| u64_at(&page, LIFE + at).unwrap_or(0);
-    found.life = Life { boot: word(0), issued: word(8), lost_from: word(16), lost_reason: word(24) };
+    let lives = LIFE.iter().filter_map(|at| read_life(page.get(*at..)?));
+    found.life = lives.max_by_key(|(generation, _)| *generation).map(|(_, life)| life).unwrap_or_default();
     found.unreported = read_unreported(&page).unwrap_or_default();
     let mut slot = Vec::new();
     for i in 0..geometry.slots {
@@ -112,6 +114,24 @@ pub(crate) fn load(dir: &Path, expected: Geometry) -> Found {
         }
     }
     found
+}
+
+fn read_life(bytes: &[u8]) -> Option<(u64, Life)> {
+    let mut words = [0; LIFE_WORDS];
+    for (i, word) in words.iter_mut().enumerate() {
+        *word = u64_at(bytes, 8 * i)?;
+    }
+    let [generation, boot, issued, lost_from, lost_reason, _] = words;
+    let life = Life { boot, issued, lost_from, lost_reason };
+    (life_words(generation, &life) == words).then_some((generation, life))
+}
+
+/// The last one is a checksum, and never zero.
+fn life_words(generation: u64, life: &Life) -> [u64; LIFE_WORDS] {
+    let Life { boot, issued, lost_from, lost_reason } = *life;
+    let words = [generation, boot, issued, lost_from, lost_reason];
+    let crc = words.iter().fold(0, |crc, word| crc32c::crc32c_append(crc, &word.to_le_bytes()));
+    [generation, boot, issued, lost_from, lost_reason, 1 << 32 | u64::from(crc)]
 }
 
 fn read_geometry(page: &[u8]) -> Option<Geometry> {
@@ -178,10 +198,12 @@ pub(crate) struct OpenCalls {
     carried: Mutex<Vec<u32>>,
     abandoned: AtomicU64,
     refused: AtomicU64,
+    /// By slot, the call (by the random end of its id) whose intent is in the log already.
+    told: Box<[AtomicU64]>,
 }
 
 struct Place {
-    file: File,
+    file: Arc<File>,
     map: Arc<Mapped>,
 }
 
@@ -199,7 +221,9 @@ impl OpenCalls {
         let place = build(dir, geometry, |file| {
             let mut page = vec![0u8; PAGE];
             put(&mut page, 0, &geometry_bytes(geometry));
-            put(&mut page, LIFE, &life.boot.to_le_bytes());
+            for (i, word) in life_words(0, &life).into_iter().enumerate() {
+                put(&mut page, LIFE[0] + 8 * i, &word.to_le_bytes());
+            }
             put(&mut page, UNREPORTED, &unreported_bytes(unreported));
             file.write_all_at(&page, 0)?;
             for orphan in orphans.iter().filter(|o| o.bytes.len() <= geometry.capacity()) {
@@ -219,6 +243,7 @@ impl OpenCalls {
             carried: Mutex::new((0..carried).collect()),
             abandoned: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            told: (0..geometry.slots).map(|_| AtomicU64::new(0)).collect(),
         })
     }
 
@@ -246,7 +271,45 @@ impl OpenCalls {
         map.store_bytes(at + 16, id.as_bytes());
         map.store_bytes(at + 8, &crc.to_le_bytes());
         map.store(at, (SLOT_MAGIC + bytes.len() as u64).to_le());
-        Ok(Slot { table: Arc::clone(self), slot, cleared: false })
+        Ok(Slot { table: Arc::clone(self), slot, id, cleared: false })
+    }
+
+    /// Gives the intents of the calls of this life that are `due` to `record`, each until that says
+    /// that it was kept. Reads the file, never the mapping; what changes meanwhile fails its checksum.
+    pub(crate) fn open(&self, due: impl Fn(Uuid) -> bool, mut record: impl FnMut(Uuid, &[u8]) -> bool) {
+        let file = {
+            let place = self.place.read().unwrap_or_else(PoisonError::into_inner);
+            let Some(place) = &*place else { return };
+            Arc::clone(&place.file)
+        };
+        let mut bytes = Vec::new();
+        for (slot, told) in self.taken().into_iter().zip(&self.told).filter_map(|(s, t)| Some((s?, t))) {
+            let at = self.geometry.offset(slot) as u64;
+            disk::read_tolerant(&file, at, SLOT_HEADER, &mut bytes);
+            let Some(id) =
+                uuid_at(&bytes, 16).filter(|id| told.load(Ordering::Relaxed) != tail(*id) && due(*id))
+            else {
+                continue;
+            };
+            disk::read_tolerant(&file, at, self.geometry.slot_bytes as usize, &mut bytes);
+            let intent = u64_at(&bytes, 0).and_then(|word| read_slot(word, &bytes));
+            if intent.is_some_and(|intent| intent.id == id && record(id, &intent.bytes)) {
+                told.store(tail(id), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// For each slot: its number if a call of this life holds it.
+    fn taken(&self) -> Vec<Option<u32>> {
+        let mut taken: Vec<_> = (0..self.geometry.slots).map(Some).collect();
+        for slots in [&self.free, &self.carried] {
+            for slot in lock(slots).iter() {
+                if let Some(slot) = taken.get_mut(*slot as usize) {
+                    *slot = None;
+                }
+            }
+        }
+        taken
     }
 
     /// The orphans and the unreported losses are in the log: forget them.
@@ -314,16 +377,12 @@ impl OpenCalls {
     }
 }
 
-/// Notes in the mapped table what was given out: survives a kill, costs a store or four.
-pub(crate) fn note(map: &Mapped, life: &Life) {
-    map.store(LIFE, life.boot.to_le());
-    map.store(LIFE + 16, life.lost_from.to_le());
-    map.store(LIFE + 24, life.lost_reason.to_le());
-    note_issued(map, life.issued);
-}
-
-pub(crate) fn note_issued(map: &Mapped, seq: u64) {
-    map.store(LIFE + 8, seq.to_le());
+/// Notes in the mapped table what was given out: survives a kill, costs six stores.
+pub(crate) fn note(map: &Mapped, generation: u64, life: &Life) {
+    let at = if generation.is_multiple_of(2) { LIFE[0] } else { LIFE[1] };
+    for (i, word) in life_words(generation, life).into_iter().enumerate() {
+        map.store(at + 8 * i, word.to_le());
+    }
 }
 
 fn build(dir: &Path, geometry: Geometry, fill: impl FnOnce(&File) -> io::Result<()>) -> io::Result<Place> {
@@ -336,7 +395,7 @@ fn build(dir: &Path, geometry: Geometry, fill: impl FnOnce(&File) -> io::Result<
     let len = usize::try_from(geometry.bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
     let map = Mapped::new(&file, len)?;
     map.populate(0, 8 * PAGE);
-    Ok(Place { file, map })
+    Ok(Place { file: Arc::new(file), map })
 }
 
 fn geometry_bytes(geometry: Geometry) -> [u8; 24] {
@@ -383,10 +442,22 @@ pub(crate) fn ids(occupied: &[Orphan]) -> HashSet<Uuid> {
 pub struct Slot {
     table: Arc<OpenCalls>,
     slot: u32,
+    id: Uuid,
     cleared: bool,
 }
 
+fn tail(id: Uuid) -> u64 {
+    id.as_u64_pair().1
+}
+
 impl Slot {
+    /// The call's intent is in the log: [`crate::Journal::append_open_calls`] leaves it out.
+    pub fn told(&self) {
+        if let Some(told) = self.table.told.get(self.slot as usize) {
+            told.store(tail(self.id), Ordering::Relaxed);
+        }
+    }
+
     /// The call's record is in the log. After the journal was closed this does nothing.
     pub fn clear(mut self) {
         self.cleared = true;
@@ -495,7 +566,7 @@ mod tests {
         let life = Life { boot: 3, issued: 7, lost_from: 6, lost_reason: 1 };
         let t =
             OpenCalls::create(dir.path(), SMALL, Life { boot: 3, ..Life::default() }, &[], &[m, m]).unwrap();
-        note(&t.life().unwrap(), &life);
+        note(&t.life().unwrap(), 1, &life);
         let found = load(dir.path(), SMALL);
         assert_eq!((found.life, found.unreported), (life, vec![m, m]));
         t.recovered();

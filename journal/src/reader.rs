@@ -8,7 +8,7 @@ use crate::core::{Core, lock, time_at};
 use crate::disk;
 use crate::frame::{self, Frame, FrameKind, Item, Scan};
 use crate::losses::Loss;
-use crate::segment::{START, Segment};
+use crate::segment::{Header, START, Segment};
 use crate::types::{Kind, Mark, Record};
 use std::fs::File;
 use std::sync::Arc;
@@ -147,7 +147,7 @@ impl Reader {
             self.fill(file, wanted, end);
         }
         let record = frame::decode(self.rest(), segment.header.salt)
-            .map(|f| record(segment, &f, self.place.index + 1, self.place.at));
+            .map(|f| record(&segment.header, segment.ordinal, &f, self.place.index + 1, self.place.at));
         match record {
             Some(record) => {
                 self.settle_suspect(&record);
@@ -212,15 +212,18 @@ impl Reader {
     }
 }
 
-fn record(segment: &Segment, frame: &Frame<'_>, index: u64, at: u64) -> Record {
-    let header = &segment.header;
+/// The frame at `at` of a segment, `index` records after the log's first.
+pub(crate) fn record(header: &Header, ordinal: u64, frame: &Frame<'_>, index: u64, at: u64) -> Record {
     let loss = match frame.meta.kind {
         FrameKind::Loss => Loss::decode(frame.payload),
-        FrameKind::Data => None,
+        FrameKind::Data | FrameKind::Open | FrameKind::Intent => None,
     };
     let kind = match loss {
-        Some(l) => Kind::Loss { first: l.first, last: l.last, reason: l.reason, time: time_at(l.time) },
-        None => Kind::Data,
+        Some(Loss { boot, first, last, reason, time }) => {
+            Kind::Loss { boot, first, last, reason, time: time_at(time) }
+        }
+        None if frame.meta.kind == FrameKind::Data => Kind::Data,
+        None => Kind::Open,
     };
     Record {
         producer: header.producer,
@@ -230,12 +233,6 @@ fn record(segment: &Segment, frame: &Frame<'_>, index: u64, at: u64) -> Record {
         time: time_at(frame.meta.time),
         kind,
         payload: if loss.is_some() { Vec::new() } else { frame.payload.to_vec() },
-        mark: Mark {
-            ordinal: segment.ordinal,
-            at: at + frame.size() as u64,
-            index,
-            boot: header.boot,
-            seq: frame.meta.seq,
-        },
+        mark: Mark { ordinal, at: at + frame.size() as u64, index, boot: header.boot, seq: frame.meta.seq },
     }
 }

@@ -6,20 +6,21 @@
 
 use crate::cursor::Delivered;
 use crate::disk;
-use crate::frame::{FrameKind, Item, Scan};
+use crate::frame::{self, FrameKind, Item, Scan};
 use crate::losses::Loss;
 use crate::open_calls::Life;
 use crate::producer::Producer;
 use crate::segment::{self, Header};
-use crate::types::{Mark, Missing, Reason, Recovery};
-use std::collections::HashSet;
+use crate::types::{Mark, Missing, Orphan, Reason, Recovery};
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-const QUARANTINE: &str = "quarantine";
+/// Damaged stretches are copied here.
+pub(crate) const QUARANTINE: &str = "quarantine";
 
 /// What is known before the log is read.
 pub(crate) struct Known<'a> {
@@ -30,6 +31,8 @@ pub(crate) struct Known<'a> {
     /// Ids to look for.
     pub ids: &'a HashSet<Uuid>,
     pub max_quarantine: u64,
+    /// Mend what is found: quarantine, cut, remove, name. Otherwise nothing is written.
+    pub mend: bool,
 }
 
 /// A segment with records in it.
@@ -40,6 +43,22 @@ pub(crate) struct FoundSegment {
     pub end: u64,
     /// What the file occupies.
     pub bytes: u64,
+    /// Numbers of its first and last record, and how many there are.
+    pub first: u64,
+    pub last: u64,
+    pub records: u64,
+    /// Bytes of it were damaged.
+    pub damaged: bool,
+    /// All that was damaged is in quarantine, and the disk could read the rest.
+    pub mendable: bool,
+}
+
+/// A frame's place: its segment, and the bytes after the segment's start.
+pub(crate) struct Place {
+    ordinal: u64,
+    at: u64,
+    len: usize,
+    salt: u64,
 }
 
 #[derive(Default)]
@@ -49,12 +68,52 @@ pub(crate) struct Scanned {
     /// The place after the last delivered record.
     pub delivered: Mark,
     pub records: u64,
+    /// Of the records not yet delivered.
+    pub pending_bytes: u64,
     pub ids_found: HashSet<Uuid>,
+    /// Intents without a record of their end, by id: where they stand.
+    pub open: HashMap<Uuid, Place>,
+    /// What the log says is lost.
+    pub losses: Vec<(Uuid, Loss)>,
     /// The highest boot any file speaks of.
     pub last_boot: u64,
     /// Of files left alone.
     pub foreign_bytes: u64,
     pub recovery: Recovery,
+    /// A file was gone when it was to be read: somebody else works here.
+    pub vanished: bool,
+}
+
+impl Scanned {
+    /// Reads the intents without an end.
+    pub(crate) fn intents(&self) -> Vec<Orphan> {
+        let mut places: Vec<(&Uuid, &Place)> = self.open.iter().collect();
+        places.sort_unstable_by_key(|(_, p)| (p.ordinal, p.at));
+        places.into_iter().filter_map(|(id, place)| self.intent(*id, place)).collect()
+    }
+
+    fn intent(&self, id: Uuid, place: &Place) -> Option<Orphan> {
+        let segment = self.segments.get(usize::try_from(place.ordinal).ok()?.checked_sub(1)?)?;
+        let mut bytes = Vec::new();
+        disk::read_tolerant(
+            &File::open(&segment.path).ok()?,
+            segment::START as u64 + place.at,
+            place.len,
+            &mut bytes,
+        );
+        let frame = frame::decode(&bytes, place.salt)?;
+        Some(Orphan { id, bytes: frame.payload.to_vec() })
+    }
+
+    /// What of a range no loss record in the log names.
+    pub(crate) fn untold(&self, range: &Missing) -> Vec<Missing> {
+        let mut parts = vec![*range];
+        let about = |(producer, loss): &&(Uuid, Loss)| *producer == range.producer && loss.boot == range.boot;
+        for (_, loss) in self.losses.iter().filter(about) {
+            parts = parts.iter().flat_map(|part| without(part, loss.first, loss.last)).collect();
+        }
+        parts
+    }
 }
 
 pub(crate) fn scan(dir: &Path, known: &Known<'_>) -> io::Result<Scanned> {
@@ -62,16 +121,15 @@ pub(crate) fn scan(dir: &Path, known: &Known<'_>) -> io::Result<Scanned> {
         dir,
         known,
         out: Scanned::default(),
-        quarantine: Quarantine::open(dir, known.max_quarantine),
+        quarantine: Quarantine::open(dir, if known.mend { known.max_quarantine } else { 0 }),
         previous: None,
         gaps: Vec::new(),
-        losses: Vec::new(),
     };
     let mut files = run.list()?;
-    files.sort_by_key(|(header, _)| (header.boot, header.base));
+    files.sort_by_key(|f| (f.header.boot, f.header.base));
     let mut buf = Vec::new();
-    for (header, path) in files {
-        run.segment(header, path, &mut buf);
+    for file in files {
+        run.segment(file, &mut buf);
     }
     run.missing();
     let mut out = run.out;
@@ -82,6 +140,14 @@ pub(crate) fn scan(dir: &Path, known: &Known<'_>) -> io::Result<Scanned> {
     Ok(out)
 }
 
+/// A file that is a segment by its header or its name.
+struct Candidate {
+    header: Header,
+    path: PathBuf,
+    damaged: bool,
+    mendable: bool,
+}
+
 struct Run<'a> {
     dir: &'a Path,
     known: &'a Known<'a>,
@@ -90,12 +156,11 @@ struct Run<'a> {
     /// The last number seen or skipped over, of which producer and boot.
     previous: Option<(Uuid, u64, u64)>,
     gaps: Vec<Missing>,
-    losses: Vec<(u64, Loss)>,
 }
 
 impl Run<'_> {
     /// Files that are segments by header or name. Prepared files without a header are removed.
-    fn list(&mut self) -> io::Result<Vec<(Header, PathBuf)>> {
+    fn list(&mut self) -> io::Result<Vec<Candidate>> {
         let mut files = Vec::new();
         let mut start = Vec::new();
         for entry in fs::read_dir(self.dir)? {
@@ -119,37 +184,46 @@ impl Run<'_> {
             });
             let untouched = start.iter().all(|b| *b == 0);
             if prepared && header.is_none() && untouched {
-                let _ = fs::remove_file(&path);
+                if self.known.mend {
+                    let _ = fs::remove_file(&path);
+                }
                 continue;
             }
+            let mut mendable = true;
             if !sound {
                 self.out.recovery.corrupt_regions += 1;
                 self.out.recovery.corrupt_bytes += start.len() as u64;
-                self.quarantine.keep(name, 0, &start);
+                mendable = self.quarantine.keep(name, 0, &start);
             }
             match header.or(named) {
-                Some(header) => files.push((header, path)),
+                Some(header) => files.push(Candidate { header, path, damaged: !sound, mendable }),
                 None => self.leave_alone(&path),
             }
         }
         Ok(files)
     }
 
-    fn segment(&mut self, header: Header, mut path: PathBuf, buf: &mut Vec<u8>) {
+    fn segment(&mut self, file: Candidate, buf: &mut Vec<u8>) {
+        let Candidate { header, mut path, mut damaged, mut mendable } = file;
         self.out.last_boot = self.out.last_boot.max(header.boot);
         let name = header.file_name();
         let Some(whole) = read_frames(&path, buf) else {
-            self.leave_alone(&path);
+            if path.exists() {
+                self.leave_alone(&path);
+            }
+            self.out.vanished = true;
             return;
         };
         self.follow(&header, header.base);
         let ordinal = self.out.segments.len() as u64 + 1;
         let records = self.out.records;
+        let (mut first, mut last) = (0, 0);
         let mut end = 0;
         for item in Scan::new(buf, header.salt, header.base.saturating_sub(1)) {
             match item {
                 Item::Frame { at, frame } => {
                     end = at + frame.size();
+                    (first, last) = (if first == 0 { frame.meta.seq } else { first }, frame.meta.seq);
                     self.follow(&header, frame.meta.seq);
                     self.previous = Some((header.producer, header.boot, frame.meta.seq));
                     self.record(&header, ordinal, end, &frame);
@@ -158,36 +232,46 @@ impl Run<'_> {
                     let recovery = &mut self.out.recovery;
                     recovery.corrupt_regions += 1;
                     recovery.corrupt_bytes += (to - from) as u64;
-                    self.quarantine.keep(&name, from, buf.get(from..to).unwrap_or_default());
+                    damaged = true;
+                    mendable &= self.quarantine.keep(&name, from, buf.get(from..to).unwrap_or_default());
                 }
                 Item::Torn { from, to } => {
                     self.out.recovery.torn_bytes += (to - from) as u64;
-                    self.quarantine.keep(&name, from, buf.get(from..to).unwrap_or_default());
+                    damaged = true;
+                    mendable &= self.quarantine.keep(&name, from, buf.get(from..to).unwrap_or_default());
                 }
             }
         }
         // What the disk could not read today it may read tomorrow: such a file is not touched.
         if self.out.records == records {
-            if whole {
+            if whole && self.known.mend {
                 let _ = fs::remove_file(&path);
-            } else {
+            } else if !whole {
                 self.leave_alone(&path);
             }
             return;
         }
         let end = (segment::START + end) as u64;
         if whole
+            && self.known.mend
             && let Ok(file) = OpenOptions::new().write(true).open(&path)
             && file.metadata().is_ok_and(|m| m.len() > end)
         {
             let _ = file.set_len(end);
         }
         let final_path = self.dir.join(&name);
-        if path != final_path && !final_path.exists() && fs::rename(&path, &final_path).is_ok() {
+        if self.known.mend
+            && path != final_path
+            && !final_path.exists()
+            && fs::rename(&path, &final_path).is_ok()
+        {
             path = final_path;
         }
         let bytes = fs::metadata(&path).map_or(end, |m| m.len());
-        self.out.segments.push(FoundSegment { header, path, end, bytes });
+        let records = self.out.records - records;
+        mendable &= whole;
+        let found = FoundSegment { header, path, end, bytes, first, last, records, damaged, mendable };
+        self.out.segments.push(found);
     }
 
     /// A file that cannot be read or explained.
@@ -196,7 +280,7 @@ impl Run<'_> {
         self.out.foreign_bytes += fs::metadata(path).map_or(0, |m| m.len());
     }
 
-    fn record(&mut self, header: &Header, ordinal: u64, end: usize, frame: &crate::frame::Frame<'_>) {
+    fn record(&mut self, header: &Header, ordinal: u64, end: usize, frame: &frame::Frame<'_>) {
         self.out.records += 1;
         let place = Delivered { boot: header.boot, seq: frame.meta.seq };
         if self.known.delivered.is_some_and(|d| place <= d) {
@@ -207,16 +291,25 @@ impl Run<'_> {
                 boot: place.boot,
                 seq: place.seq,
             };
+        } else {
+            self.out.pending_bytes += frame.size() as u64;
         }
         match frame.meta.kind {
+            FrameKind::Open => {}
+            FrameKind::Intent => {
+                let at = (end - frame.size()) as u64;
+                let place = Place { ordinal, at, len: frame.len, salt: header.salt };
+                self.out.open.insert(frame.meta.id, place);
+            }
             FrameKind::Data => {
+                self.out.open.remove(&frame.meta.id);
                 if self.known.ids.contains(&frame.meta.id) {
                     self.out.ids_found.insert(frame.meta.id);
                 }
             }
             FrameKind::Loss => {
                 if let Some(loss) = Loss::decode(frame.payload) {
-                    self.losses.push((header.boot, loss));
+                    self.out.losses.push((header.producer, loss));
                 }
             }
         }
@@ -242,10 +335,7 @@ impl Run<'_> {
     fn missing(&mut self) {
         self.tail();
         for gap in std::mem::take(&mut self.gaps) {
-            let mut parts = vec![gap];
-            for (_, loss) in self.losses.iter().filter(|(boot, _)| *boot == gap.boot) {
-                parts = parts.iter().flat_map(|part| without(part, loss.first, loss.last)).collect();
-            }
+            let mut parts = self.out.untold(&gap);
             if let Some(d) = self.known.delivered {
                 match gap.boot.cmp(&d.boot) {
                     std::cmp::Ordering::Less => continue,
@@ -292,7 +382,7 @@ impl Run<'_> {
 }
 
 /// All bytes of a file that may hold frames, and whether the disk could read each of them.
-fn read_frames(path: &Path, buf: &mut Vec<u8>) -> Option<bool> {
+pub(crate) fn read_frames(path: &Path, buf: &mut Vec<u8>) -> Option<bool> {
     let file = File::open(path).ok()?;
     let len = file.metadata().ok()?.len().min(segment::MAX_BYTES).saturating_sub(segment::START as u64);
     Some(disk::read_tolerant(&file, segment::START as u64, usize::try_from(len).ok()?, buf))
@@ -336,11 +426,15 @@ impl Quarantine {
         Quarantine { dir, left: max.saturating_sub(used), kept: 0 }
     }
 
-    fn keep(&mut self, name: &str, at: usize, bytes: &[u8]) {
+    /// Whether they are kept, now or since an earlier time.
+    fn keep(&mut self, name: &str, at: usize, bytes: &[u8]) -> bool {
         let cost = (bytes.len() as u64).next_multiple_of(disk::PAGE as u64);
         let path = self.dir.join(format!("{name}.{at:08x}"));
-        if bytes.is_empty() || cost > self.left || path.exists() {
-            return;
+        if path.exists() {
+            return fs::read(&path).is_ok_and(|kept| kept == bytes);
+        }
+        if cost > self.left {
+            return bytes.is_empty();
         }
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
@@ -351,6 +445,7 @@ impl Quarantine {
             self.left -= cost;
             self.kept += bytes.len() as u64;
         }
+        written.is_ok()
     }
 }
 
@@ -376,11 +471,12 @@ mod tests {
     fn quarantine_is_bounded() {
         let dir = tempfile::tempdir().unwrap();
         let mut q = Quarantine::open(dir.path(), 8192);
-        q.keep("a", 0, &[1; 100]);
-        q.keep("a", 0, &[1; 100]);
-        q.keep("b", 0, &[1; 5000]);
-        q.keep("c", 0, &[1; 100]);
-        q.keep("d", 0, &[1; 100]);
+        assert!(q.keep("a", 0, &[1; 100]));
+        assert!(q.keep("a", 0, &[1; 100]));
+        assert!(!q.keep("a", 0, &[2; 100]), "other bytes of the same place");
+        assert!(!q.keep("b", 0, &[1; 5000]));
+        assert!(q.keep("c", 0, &[1; 100]));
+        assert!(!q.keep("d", 0, &[1; 100]));
         assert_eq!((q.kept, q.left), (200, 0));
         assert_eq!(Quarantine::open(dir.path(), 8192).left, 0);
     }

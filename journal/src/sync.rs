@@ -150,6 +150,12 @@ pub(crate) fn run(core: &Core, interval: Duration) {
     }
 }
 
+/// One round, for [`crate::Steps`].
+pub(crate) fn step(core: &Core) {
+    let (target, result) = round(core);
+    core.syncing.settle(target, result, false);
+}
+
 struct Dirty {
     segment: Arc<Segment>,
     map: Arc<Mapped>,
@@ -189,8 +195,10 @@ fn round(core: &Core) -> (u64, Result<(), SyncFailed>) {
 /// The first time, the file's name has to reach the disk too.
 fn flush(core: &Core, d: &Dirty, from: usize) -> io::Result<()> {
     if from == 0 {
+        core.disk.sync_names(&core.dir)?;
         disk::sync_dir(&core.dir)?;
     }
+    core.disk.sync(&d.segment.path(), from as u64, d.to as u64)?;
     d.map.flush(from, d.to)
 }
 
@@ -249,38 +257,39 @@ fn abandon(core: &Core, d: &Dirty) {
 mod tests {
     use super::*;
     use crate::Journal;
+    use crate::faults::tests::Sick;
+    use crate::frame::FrameKind;
     use crate::types::{Kind, Options};
     use std::sync::atomic::AtomicBool;
     use uuid::Uuid;
 
     const LONG: Duration = Duration::from_secs(10);
 
-    fn open(dir: &std::path::Path) -> Arc<Journal> {
-        let interval = Duration::from_secs(5);
-        let options = Options { max_open_calls: 4, sync_interval: interval, ..Options::new(dir) };
-        Journal::open(options).unwrap().journal
+    fn open(dir: &std::path::Path) -> (Arc<Journal>, Arc<Sick>) {
+        let (sync_interval, disk) = (Duration::from_secs(5), Arc::new(Sick::default()));
+        let options = Options { max_open_calls: 4, sync_interval, disk: disk.clone(), ..Options::new(dir) };
+        (Journal::open(options).unwrap().journal, disk)
     }
 
     fn append(journal: &Journal) -> u64 {
-        journal.core().append(Uuid::from_u128(1), b"x").unwrap()
+        journal.core().append(FrameKind::Data, Uuid::from_u128(1), b"x").unwrap()
     }
 
-    fn break_active_file(journal: &Journal) -> std::path::PathBuf {
-        let head = lock(&journal.core().head);
-        let active = head.active.as_ref().unwrap();
-        active.map.fail_flush.store(true, Ordering::Relaxed);
-        active.segment.path()
+    fn active_file(journal: &Journal) -> std::path::PathBuf {
+        lock(&journal.core().head).active.as_ref().unwrap().segment.path()
     }
 
     #[test]
     fn after_a_failed_write_its_waiters_fail_and_the_next_goes_through_another_file() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = open(dir.path());
+        let (journal, disk) = open(dir.path());
         let before = append(&journal);
         assert_eq!(journal.wait_durable(before, LONG), Ok(()));
-        let broken = break_active_file(&journal);
+        let broken = active_file(&journal);
+        disk.fail_sync.store(true, Ordering::Relaxed);
         let lost = append(&journal);
         assert_eq!(journal.wait_durable(lost, LONG), Err(SyncFailed::Io));
+        disk.fail_sync.store(false, Ordering::Relaxed);
         let after = append(&journal);
         assert_eq!(journal.wait_durable(after, LONG), Ok(()));
         // The verdicts stay.
@@ -288,9 +297,7 @@ mod tests {
         assert_eq!(journal.wait_durable(before, LONG), Ok(()));
         let stats = journal.stats();
         assert_eq!(stats.sync_failures, 1, "the broken file was tried again");
-        let head = lock(&journal.core().head);
-        assert_ne!(head.active.as_ref().unwrap().segment.path(), broken);
-        drop(head);
+        assert_ne!(active_file(&journal), broken);
         let mut records = Vec::new();
         journal.reader().next(Duration::ZERO, 10, usize::MAX, &mut records);
         assert_eq!(records.len(), 3, "the failed one is still delivered");
@@ -300,8 +307,8 @@ mod tests {
     #[test]
     fn callbacks_learn_of_the_failure_and_a_panic_in_one_harms_no_other() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = open(dir.path());
-        break_active_file(&journal);
+        let (journal, disk) = open(dir.path());
+        disk.fail_sync.store(true, Ordering::Relaxed);
         let seq = append(&journal);
         let failed = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&failed);
@@ -314,6 +321,7 @@ mod tests {
             .call_back(seq, Box::new(move |r| seen.store(r == Err(SyncFailed::Io), Ordering::SeqCst)));
         drop(head);
         assert_eq!(journal.wait_durable(seq, LONG), Err(SyncFailed::Io));
+        disk.fail_sync.store(false, Ordering::Relaxed);
         let after = append(&journal);
         assert_eq!(journal.wait_durable(after, LONG), Ok(()));
         assert!(failed.load(Ordering::SeqCst));

@@ -1,5 +1,6 @@
 //! What callers put in and get out. No behaviour.
 
+use crate::faults::{Disk, RealDisk};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -30,6 +31,8 @@ pub struct Options {
     pub max_open_calls: u32,
     /// Size of one slot, of which 32 bytes are the table's own.
     pub slot_bytes: u32,
+    /// The disk; tests put a failing one here.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl Options {
@@ -42,6 +45,7 @@ impl Options {
             sync_interval: Duration::from_millis(100),
             max_open_calls: 4096,
             slot_bytes: 1024,
+            disk: Arc::new(RealDisk),
         }
     }
 }
@@ -176,8 +180,12 @@ pub struct Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Data,
-    /// `first..=last` of the same producer and boot are not in the log; `time` is the last of them.
+    /// The intent of a call whose end was not known yet; its end has a record of the same id.
+    Open,
+    /// `first..=last` of that boot of the same producer are not in the log. `boot` is the record's own
+    /// but for what an open found missing; `time` is the last of them, or when they were missed.
     Loss {
+        boot: u64,
         first: u64,
         last: u64,
         reason: Reason,

@@ -1,4 +1,5 @@
 use super::*;
+use sidelog_journal::{Kind, Reason};
 use tempfile::TempDir;
 
 fn config(dir: &TempDir) -> Config {
@@ -56,10 +57,63 @@ fn a_broken_document_does_not_stop_the_start() {
 }
 
 #[test]
+fn keys_are_fetched_from_the_start_and_nobody_waits_for_them() {
+    let issuer = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{{service: s, upstream: 'http://127.0.0.1:1', actor: [jwt: {{jwks_url: 'http://{}/keys'}}]}}",
+        issuer.local_addr().unwrap()
+    );
+    let (mut with_keys, _) = config::from_text(&text, "sidelog.yaml", dir.path(), &|_| None).unwrap();
+    with_keys.journal.dir = dir.path().join("journal");
+    let _auditor = Auditor::start(&with_keys).unwrap();
+    // Blocks until somebody comes: without a fetch the test would not end.
+    let (mut fetch, _) = issuer.accept().unwrap();
+    let mut line = [0; 14];
+    fetch.read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"GET /keys HTTP");
+}
+
+#[test]
 fn an_intent_that_cannot_be_read_is_counted_as_lost() {
     let dir = tempfile::tempdir().unwrap();
     let auditor = start(&dir);
     auditor.record_orphan(b"{\"half\":");
     assert!(auditor.scrape().contains("sidelog_lost_events_total{reason=\"corrupt\"} 1"));
     assert_eq!((auditor.metrics().orphaned.get(), auditor.metrics().events.get()), (0, 0));
+}
+
+/// What an earlier life lost becomes a record of this one.
+#[test]
+fn what_is_missing_of_an_earlier_life_is_told_as_a_loss_of_that_boot() {
+    let dir = tempfile::tempdir().unwrap();
+    let auditor = start(&dir);
+    let record = |_| {
+        let whole = include_bytes!("../../event/tests/data/whole.json");
+        let envelope: sidelog_event::Envelope<'_> = serde_json::from_slice(whole).unwrap();
+        auditor.record(auditor.rules().redactor.recover(envelope.event.unwrap()));
+    };
+    (0..5).for_each(record);
+    drop(auditor);
+    let journal = dir.path().join("journal");
+    let segment = std::fs::read_dir(&journal).unwrap().map(|e| e.unwrap().path());
+    let segment = segment.filter(|p| p.extension().is_some_and(|e| e == "seg")).min().unwrap();
+    let bytes = std::fs::read(&segment).unwrap();
+    let at = memchr::memmem::find_iter(&bytes, b"SLf1").nth(2).unwrap();
+    let mut bad = bytes.clone();
+    bad[at + 100] ^= 1;
+    std::fs::write(&segment, bad).unwrap();
+    let auditor = start(&dir);
+    let mut records = Vec::new();
+    auditor.journal().reader().next(std::time::Duration::ZERO, 100, usize::MAX, &mut records);
+    let told: Vec<_> = records.iter().filter(|r| r.boot == 2).map(|r| r.kind).collect();
+    let [Kind::Loss { boot: 1, first: 3, last: 3, reason: Reason::Corrupt, .. }] = told[..] else {
+        panic!("{told:?}")
+    };
+    assert!(auditor.scrape().contains("sidelog_lost_events_total{reason=\"corrupt\"} 1"));
+    drop(auditor);
+    assert_eq!(
+        start(&dir).metrics().lost.get_or_create(&crate::metrics::Reason { reason: "corrupt" }).get(),
+        0
+    );
 }

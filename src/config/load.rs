@@ -6,9 +6,10 @@
 use super::problem::{Help, Pos, Problems, Severity, nearest, one_of, shown, shown_path};
 use super::tree::At;
 use super::{
-    Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Delivery, Journal, Kafka, Level, OnFull,
+    Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Journal, Kafka, Level, OnFull, Reason,
     Redact, Relay, Reload, Rule, Secret, Selector, Standalone, Unknown, Upstream, properties, units, yaml,
 };
+use crate::extract::Source;
 use crate::sources::Sources;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -55,6 +56,7 @@ pub(super) fn validate(file: &yaml::File, dir: &Path, problems: &mut Problems) -
         },
         actor: file.actor.iter().filter_map(|a| super::actor::rule(&mut check, a)).collect(),
         client_ip: check.client_ip(&file.client_ip),
+        reason: check.reason(&file.reason),
         redact: check.redact(&file.redact),
         journal: check.journal(&file.journal),
         kafka: file.kafka.as_ref().map(|k| check.kafka(&k.value)),
@@ -251,6 +253,23 @@ impl Check<'_> {
 
     // Sections.
 
+    fn reason(&mut self, reason: &yaml::Reason) -> Reason {
+        let body = |check: &mut Self, path: &At<String>| {
+            let text = check.text(path, "reason.body");
+            let member = matches!(Source::parse(&text), Ok(Source::Body(_)));
+            if !member && !text.trim().is_empty() {
+                let message = format!("`reason.body`: {} is no path to a member", quoted(path));
+                check.error(path.at, message, "write the members' names with dots between: `change.comment`");
+            }
+            text
+        };
+        Reason {
+            header: reason.header.iter().map(|h| self.token(h, "reason.header", "a header's name")).collect(),
+            query: reason.query.iter().map(|q| self.text(q, "reason.query")).collect(),
+            body: reason.body.iter().map(|p| body(self, p)).collect(),
+        }
+    }
+
     fn service(&mut self, service: &At<String>) -> String {
         // Left out: the shape check has said so.
         if service.is_unset() {
@@ -328,15 +347,9 @@ impl Check<'_> {
             rules: audit.rules.iter().map(|r| self.rule(r)).collect(),
             unmatched: audit.unmatched.value,
             level: audit.level.value,
-            delivery: self.delivery(&audit.delivery),
+            delivery: audit.delivery.value,
+            started_after: self.duration(&audit.started_after, "audit.started_after"),
         }
-    }
-
-    fn delivery(&mut self, delivery: &At<Delivery>) -> Delivery {
-        if delivery.value == Delivery::Strict {
-            self.error(delivery.at, "strict delivery is not supported yet", "use `written`");
-        }
-        delivery.value
     }
 
     fn selectors(&mut self, entries: &[At<yaml::Selector>], key: &str) -> Vec<(Selector, super::Place)> {
@@ -417,7 +430,7 @@ impl Check<'_> {
             operations: texts(self, &matches.operations, "audit.rules.match.operations"),
             tags: texts(self, &matches.tags, "audit.rules.match.tags"),
             level: rule.value.level.as_ref().map(|l| l.value),
-            delivery: rule.value.delivery.as_ref().map(|d| self.delivery(d)),
+            delivery: rule.value.delivery.as_ref().map(|d| d.value),
             place: self.problems.place(rule.at),
         }
     }
@@ -491,6 +504,10 @@ impl Check<'_> {
     }
 
     fn journal(&mut self, journal: &yaml::Journal) -> Journal {
+        let sync_timeout = self.duration(&journal.sync_timeout, "journal.sync_timeout");
+        if units::duration(&journal.sync_timeout.value.0) == Ok(Duration::ZERO) {
+            self.error(journal.sync_timeout.at, "`journal.sync_timeout` must be more than 0", ());
+        }
         Journal {
             dir: self.path(&journal.dir, "journal.dir"),
             max_bytes: self.size(&journal.max_bytes, "journal.max_bytes", MIN_JOURNAL..=u64::MAX),
@@ -499,6 +516,7 @@ impl Check<'_> {
                 yaml::OnFull::Refuse => OnFull::Refuse,
             },
             max_open_calls: journal.max_open_calls.value,
+            sync_timeout,
         }
     }
 
@@ -619,6 +637,8 @@ impl Check<'_> {
             head_timeout,
             drain_timeout: self.duration(&relay.drain_timeout, "relay.drain_timeout"),
             max_connections: relay.max_connections.value as usize,
+            max_streams: relay.max_streams.value as usize,
+            max_resets: relay.max_resets.value,
             upgrades: relay
                 .upgrades
                 .iter()

@@ -158,6 +158,7 @@ pub struct Config {
     pub capture: Capture,
     pub actor: Vec<ActorRule>,
     pub client_ip: ClientIp,
+    pub reason: Reason,
     pub redact: Redact,
     pub journal: Journal,
     pub kafka: Option<Kafka>,
@@ -232,6 +233,8 @@ pub struct Audit {
     /// Level of every other mutating call.
     pub level: Level,
     pub delivery: Delivery,
+    /// Zero: open calls are not told of.
+    pub started_after: std::time::Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -360,6 +363,15 @@ pub struct ClientIp {
     pub trusted_proxies: Vec<IpNet>,
 }
 
+/// Where callers say why; in this order.
+#[derive(Debug, Clone, Default)]
+pub struct Reason {
+    pub header: Vec<String>,
+    pub query: Vec<String>,
+    /// Paths to members: `change.comment`.
+    pub body: Vec<String>,
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Redact {
     /// More key names to mask, added to the default list.
@@ -385,7 +397,7 @@ pub enum Unknown {
 pub enum OnFull {
     /// Traffic goes on, the loss is counted and recorded.
     Drop,
-    /// Calls that would be audited get 503.
+    /// Mutating calls that would be audited get 503.
     Refuse,
 }
 
@@ -396,6 +408,8 @@ pub struct Journal {
     pub on_full: OnFull,
     /// Slots of the open-call table: audited calls in flight at once.
     pub max_open_calls: u32,
+    /// How long a `strict` call may wait for the disk.
+    pub sync_timeout: std::time::Duration,
 }
 
 #[derive(Clone)]
@@ -459,6 +473,10 @@ pub struct Relay {
     pub drain_timeout: Duration,
     /// Connections at once; 0 = bounded by the process's file limit only.
     pub max_connections: usize,
+    /// HTTP/2 streams open at once on one connection.
+    pub max_streams: usize,
+    /// HTTP/2 streams a client may abandon unanswered per second, averaged over ten; 0 = any number.
+    pub max_resets: u32,
     /// `Upgrade` protocols that may become a tunnel.
     pub upgrades: Vec<String>,
     /// Worker threads; 0 = one per core.

@@ -154,6 +154,7 @@ fn every_default() {
     assert_eq!(c.relay.head_timeout, Duration::from_secs(60));
     assert_eq!(c.relay.drain_timeout, Duration::from_secs(25));
     assert_eq!((c.relay.max_connections, c.relay.threads), (0, 0));
+    assert_eq!((c.relay.max_streams, c.relay.max_resets), (1000, 200));
     assert_eq!(c.relay.upgrades, ["websocket"]);
     assert_eq!((c.standalone.data.as_path(), c.standalone.http_port), (Path::new("./sidelog-data"), 18123));
 

@@ -3,7 +3,7 @@
 
 use super::{
     ActorRule, Audit, BasePath, ClientIp, Config, ForwardedCertRule, HeaderRule, Jwks, JwksUrl, JwtRule,
-    OnFull, Place, Redact, Relay, Rule, Selector, Unknown,
+    OnFull, Place, Reason, Redact, Relay, Rule, Selector, Unknown,
 };
 use super::{properties, units};
 use serde_json::{Map, Value, json};
@@ -24,6 +24,7 @@ pub fn effective(config: &Config) -> Value {
         capture,
         actor,
         client_ip,
+        reason,
         redact,
         journal,
         kafka,
@@ -37,6 +38,7 @@ pub fn effective(config: &Config) -> Value {
     let host =
         if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.clone() };
     let ClientIp { header, trusted_proxies } = client_ip;
+    let Reason { header: reasons, query, body } = reason;
     let Redact { keys, keep, unknown, pseudonym_key_file } = redact;
     json!({
         "version": 1,
@@ -57,6 +59,7 @@ pub fn effective(config: &Config) -> Value {
         },
         "actor": actor.iter().map(actor_rule).collect::<Vec<_>>(),
         "client_ip": { "header": header, "trusted_proxies": trusted_proxies },
+        "reason": { "header": reasons, "query": query, "body": body },
         "redact": {
             "keys": keys,
             "keep": keep,
@@ -68,6 +71,7 @@ pub fn effective(config: &Config) -> Value {
             "max_bytes": units::show_size(journal.max_bytes),
             "on_full": match journal.on_full { OnFull::Drop => "drop", OnFull::Refuse => "refuse" },
             "max_open_calls": journal.max_open_calls,
+            "sync_timeout": units::show_duration(journal.sync_timeout),
         },
         "kafka": kafka.as_ref().map(|kafka| json!({
             "brokers": kafka.brokers,
@@ -96,6 +100,7 @@ fn audit_rules(audit: &Audit) -> Value {
         "unmatched": audit.unmatched,
         "level": audit.level,
         "delivery": audit.delivery,
+        "started_after": units::show_duration(audit.started_after),
     })
 }
 
@@ -106,6 +111,8 @@ fn relay_bounds(relay: &Relay) -> Value {
         "head_timeout": units::show_duration(relay.head_timeout),
         "drain_timeout": units::show_duration(relay.drain_timeout),
         "max_connections": relay.max_connections,
+        "max_streams": relay.max_streams,
+        "max_resets": relay.max_resets,
         "upgrades": relay.upgrades,
         "threads": relay.threads,
     })

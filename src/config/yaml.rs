@@ -48,6 +48,7 @@ pub(super) struct File {
     /// Where the actor's identity is taken from; the first that yields one wins.
     pub actor: Vec<At<Actor>>,
     pub client_ip: ClientIp,
+    pub reason: Reason,
     pub redact: Redact,
     pub journal: Journal,
     /// Where events go. Without it, they stay in the journal.
@@ -80,6 +81,9 @@ pub(super) struct Audit {
     /// What must be on disk before a call is forwarded.
     #[schemars(example = &"queued")]
     pub delivery: At<Delivery>,
+    /// A call that is open for longer is told of before it ends; `0s`: never.
+    #[schemars(example = &"30s")]
+    pub started_after: At<Span>,
 }
 
 /// A path, template or glob, or one of `operation`, `tag` and `path`.
@@ -371,6 +375,23 @@ pub(super) struct ClientIp {
     pub trusted_proxies: Texts,
 }
 
+/// Where callers say why they do something; the first that is there counts. A document's
+/// `x-audit-reason` comes before these; what the head says, before what the body says.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Reason {
+    /// Headers.
+    #[schemars(schema_with = "text_or_list", extend("examples" = [["X-Audit-Reason"]]))]
+    pub header: Texts,
+    /// Query parameters.
+    #[schemars(schema_with = "text_or_list", extend("examples" = [["reason"]]))]
+    pub query: Texts,
+    /// Members of JSON bodies, nested ones by dots, or fields of forms. Only what `capture.max_body`
+    /// keeps is looked at.
+    #[schemars(schema_with = "text_or_list", extend("examples" = [["change.comment"]]))]
+    pub body: Texts,
+}
+
 /// What is masked, besides what always is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -418,6 +439,9 @@ pub(super) struct Journal {
     /// Audited calls in flight at once.
     #[schemars(range(min = 1, max = 1_048_576), example = 4096)]
     pub max_open_calls: At<u32>,
+    /// How long a `strict` call may wait for the disk before it is refused.
+    #[schemars(example = &"2s")]
+    pub sync_timeout: At<Span>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -426,7 +450,7 @@ pub(super) enum OnFull {
     /// Traffic goes on; the loss is counted and recorded.
     #[default]
     Drop,
-    /// Calls that would be audited get 503.
+    /// Mutating calls that would be audited get 503.
     Refuse,
 }
 
@@ -500,6 +524,13 @@ pub(super) struct Relay {
     /// Connections at once; 0: as many as the process may have files.
     #[schemars(range(max = 10_000_000), example = 0)]
     pub max_connections: At<u32>,
+    /// HTTP/2 streams open at once on one connection.
+    #[schemars(range(min = 1, max = 100_000), example = 1000)]
+    pub max_streams: At<u32>,
+    /// HTTP/2 streams a client may abandon unanswered per second, averaged over ten; more end its
+    /// connection. 0: any number.
+    #[schemars(range(max = 1_000_000), example = 200)]
+    pub max_resets: At<u32>,
     /// `Upgrade` protocols that may become a tunnel.
     #[schemars(schema_with = "text_or_list", extend("examples" = [["websocket"]]))]
     pub upgrades: Texts,
@@ -547,6 +578,7 @@ impl Default for File {
             capture: Capture::default(),
             actor: Vec::new(),
             client_ip: ClientIp::default(),
+            reason: Reason::default(),
             redact: Redact::default(),
             journal: Journal::default(),
             kafka: None,
@@ -568,6 +600,7 @@ impl Default for Audit {
             unmatched: At::unset(Level::Request),
             level: At::unset(Level::Request),
             delivery: At::unset(Delivery::Written),
+            started_after: At::unset(Span("5s".into())),
         }
     }
 }
@@ -575,6 +608,12 @@ impl Default for Audit {
 impl Default for Capture {
     fn default() -> Self {
         Capture { max_body: At::unset(Size("64KiB".into())), max_decoded: At::unset(Size("1MiB".into())) }
+    }
+}
+
+impl Default for Reason {
+    fn default() -> Self {
+        Reason { header: vec![text("X-Audit-Reason")], query: Vec::new(), body: Vec::new() }
     }
 }
 
@@ -642,6 +681,7 @@ impl Default for Journal {
             max_bytes: At::unset(Size("256MiB".into())),
             on_full: At::unset(OnFull::Drop),
             max_open_calls: At::unset(4096u32),
+            sync_timeout: At::unset(Span("5s".into())),
         }
     }
 }
@@ -678,6 +718,8 @@ impl Default for Relay {
             head_timeout: At::unset(Span("60s".into())),
             drain_timeout: At::unset(Span("25s".into())),
             max_connections: At::unset(0u32),
+            max_streams: At::unset(1000u32),
+            max_resets: At::unset(200u32),
             upgrades: vec![text("websocket")],
             threads: At::unset(0u32),
         }

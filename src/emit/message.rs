@@ -19,17 +19,22 @@ pub(super) enum Form {
 pub(super) fn write(record: &Record, form: Form, out: &mut Vec<u8>) {
     out.clear();
     let at = Position { producer: record.producer, boot: record.boot, seq: record.seq };
-    let mut loss = |first, last, reason: Reason, time: SystemTime| {
+    let mut loss = |boot, first, last, reason: Reason, time: SystemTime| {
+        let boot = (boot != record.boot).then_some(boot);
         let time = jiff::Timestamp::try_from(time).unwrap_or_default();
-        let loss = Loss { boot: None, first, last, reason: reason.as_str().into(), time };
+        let loss = Loss { boot, first, last, reason: reason.as_str().into(), time };
         // Plain data always serialises.
         stamp(out, &at, RecordKind::Loss, &serde_json::to_vec(&loss).unwrap_or_default());
     };
     match (record.kind, form) {
-        (Kind::Loss { first, last, reason, time }, _) => loss(first, last, reason, time),
-        (Kind::Data, Form::Gone) => loss(record.seq, record.seq, Reason::TooLarge, record.time),
-        (Kind::Data, Form::Slim) => stamp(out, &at, RecordKind::Event, &without_bodies(&record.payload)),
-        (Kind::Data, Form::Whole) => stamp(out, &at, RecordKind::Event, &record.payload),
+        (Kind::Loss { boot, first, last, reason, time }, _) => loss(boot, first, last, reason, time),
+        (Kind::Data | Kind::Open, Form::Gone) => {
+            loss(record.boot, record.seq, record.seq, Reason::TooLarge, record.time)
+        }
+        (Kind::Data | Kind::Open, Form::Slim) => {
+            stamp(out, &at, RecordKind::Event, &without_bodies(&record.payload))
+        }
+        (Kind::Data | Kind::Open, Form::Whole) => stamp(out, &at, RecordKind::Event, &record.payload),
     }
 }
 

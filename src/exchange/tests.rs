@@ -1,5 +1,7 @@
 //! The relay's part is played by hand, over a real journal and real rules.
 
+mod strict;
+
 use super::*;
 use crate::config::{self, Config};
 use crate::relay::{Call as _, parse};
@@ -267,6 +269,17 @@ fn fill(world: &World) -> u64 {
     panic!("the journal is never full");
 }
 
+/// A second field of that name hides nothing.
+#[test]
+fn every_content_encoding_counts() {
+    let world = World::new();
+    let fields = "Content-Type: application/json\r\nContent-Encoding: identity\r\ncontent-encoding: gzip\r\n";
+    world.call(&post("/v1/orders", fields, 9), b"{\"pin\":1}", b"", DONE);
+    let event = world.only();
+    assert_eq!(event.request.body_state, "omitted:encoding");
+    assert_eq!(event.flags, ["encoding_false"]);
+}
+
 #[test]
 fn when_the_journal_is_full_calls_are_refused_if_so_chosen() {
     let world = World::with("4MiB", "refuse", "1KiB");
@@ -474,3 +487,5 @@ fn requests_are_counted_once_each() {
         assert!(text.contains(&format!("sidelog_refused_total{{reason=\"{reason}\"}} 1")), "{text}");
     }
 }
+
+mod finish;

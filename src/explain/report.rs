@@ -4,8 +4,7 @@
 //! would be stored, but for its id, its times and what only the relay knows.
 
 use super::Explainer;
-use crate::exchange::is_form;
-use crate::extract;
+use crate::extract::{self, Source};
 use crate::head::Head;
 use crate::policy::{Decision, RuleRef};
 use crate::redact::{RawBody, Redacted, SchemaMarks};
@@ -53,6 +52,8 @@ pub struct Report<'r> {
     /// The file of the operation's document.
     document: Option<&'r str>,
     bodies: (bool, bool),
+    /// Where a reason is looked for.
+    reasons: String,
 }
 
 impl<'r> Report<'r> {
@@ -72,8 +73,10 @@ impl<'r> Report<'r> {
         let struck = struck(rules, &raw, &request, &response, marks);
         let mut event = rules.redactor.redact(raw, request, response, marks);
         event.tell();
+        let index = judged.found.operation.and_then(|o| rules.specs.index_of(o));
+        let places: Vec<String> = rules.reasons(index).iter().map(ToString::to_string).collect();
         let bodies = (bodies.request.is_some(), bodies.response.is_some());
-        Report { judged, because, event, struck, document, bodies }
+        Report { judged, because, event, struck, document, bodies, reasons: places.join(", ") }
     }
 
     /// One JSON object.
@@ -116,6 +119,14 @@ impl<'r> Report<'r> {
         row("change", &format!("{} {} {}", what.op, what.resource_type, what.resource_id))?;
         if event.http.effective_method != event.http.method {
             row("  executed", &format!("{}, by an override", event.http.effective_method))?;
+        }
+        for call in &what.calls {
+            row("  inside", &format!("{} {call}", what.protocol))?;
+        }
+        match &event.reason {
+            Some(reason) => row("reason", reason)?,
+            None if self.reasons.is_empty() => {}
+            None => row("reason", &format!("none; looked for in {}", self.reasons))?,
         }
         for flag in &event.flags {
             row("flag", flag)?;
@@ -256,16 +267,46 @@ fn draft<'r>(
     let Decision { level, delivery, rule } = &judged.decision;
     (draft.level, draft.delivery, draft.policy) = (*level, *delivery, rule.text());
     draft.flags = flags.into_iter().map(Cow::from).collect();
-    if let Some(body) = bodies.request.as_deref().filter(|_| is_form(head)) {
-        override_method(&mut draft, body);
+    draft.reason = facts.reason.map(Cow::from);
+    if let Some(body) = &bodies.request {
+        let kept = body.get(..rules.max_body).unwrap_or(body);
+        read_body(rules, head, facts.operation_index, &mut draft, kept);
     }
     (draft, rules.marks(facts.operation_index))
 }
 
-/// A form may say that another method is meant; where the head says so too, the mutating one counts.
-fn override_method(draft: &mut AuditEvent<'_>, form: &[u8]) {
+/// What a body tells beyond itself, in the order in which the sidecar reads it: the method meant, the
+/// calls inside, why.
+fn read_body(rules: &Rules, head: &Head<'_>, index: Option<usize>, draft: &mut AuditEvent<'_>, body: &[u8]) {
+    let media = head.first("content-type").unwrap_or_default();
+    override_method(draft, media, body);
+    if draft.operation.calls.is_empty() {
+        let asked = extract::Asked {
+            method: head.method(),
+            target: head.target(),
+            host: head.first("host").unwrap_or_default(),
+            media,
+            body,
+            whole: body.len() < rules.max_body,
+        };
+        if let Some(calls) = extract::of_call(&asked) {
+            rules.carry(&mut draft.operation, calls);
+        }
+    }
+    rules.hint(index, &mut draft.operation);
+    let in_body = |source: &Source| match source {
+        Source::Body(steps) => Source::in_body(steps, media, body),
+        _ => None,
+    };
+    if draft.reason.is_none() {
+        draft.reason = rules.reasons(index).iter().find_map(in_body).map(Cow::from);
+    }
+}
+
+/// A body may say that another method is meant; where the head says so too, the mutating one counts.
+fn override_method(draft: &mut AuditEvent<'_>, media: &[u8], body: &[u8]) {
     let told = &draft.http.effective_method;
-    let Some(method) = extract::form_method(&draft.http.method, form) else { return };
+    let Some(method) = extract::method_in_body(&draft.http.method, media, body) else { return };
     if *told != draft.http.method && !extract::is_safe(told) {
         return;
     }
@@ -274,7 +315,7 @@ fn override_method(draft: &mut AuditEvent<'_>, form: &[u8]) {
     let resource = extract::resource(&method, route, &operation.path_params);
     let (op, kind, id) = (resource.op, resource.kind.into_owned(), resource.id.into_owned());
     (operation.op, operation.resource_type, operation.resource_id) = (op, kind.into(), id.into());
-    draft.http.effective_method = method.into_owned().into();
+    draft.http.effective_method = method.into();
 }
 
 fn raw_bodies<'r>(
@@ -425,6 +466,11 @@ fn because(head: &Head<'_>, judged: &Judged<'_, '_>) -> String {
     let which = match (rule, level) {
         (RuleRef::Default, Level::None) if matches!(head.method(), "GET" | "HEAD" | "OPTIONS" | "TRACE") => {
             "reads are not recorded"
+        }
+        (RuleRef::Default, Level::Metadata | Level::Request | Level::RequestResponse)
+            if extract::is_safe(head.method()) && extract::mutates(head.target()) =>
+        {
+            "the query string has a GraphQL mutation"
         }
         (RuleRef::Default, Level::Metadata) if head.first("upgrade").is_some() => "a tunnel is opened",
         (RuleRef::Default, _) if judged.found.operation.is_some() => "`audit.level`",

@@ -376,12 +376,13 @@ fn basic(token: &[u8], pseudonyms: &Pseudonyms, flags: &mut Flags) -> Option<Act
 
 /// A credential that names nobody: whoever holds it is known by its fingerprint.
 fn unchecked(source: ActorSource, fingerprint: String) -> Actor<'static> {
-    let (kind, reason) = match source {
-        ActorSource::Cookie => ("cookie", "cookie_not_checked"),
-        _ => ("key", "key_not_checked"),
+    let reason = match source {
+        ActorSource::Cookie => "cookie_not_checked",
+        _ => "key_not_checked",
     };
     Actor {
-        id: format!("{kind}:{fingerprint}").into(),
+        // Not `cookie:`, what stands after which is always masked.
+        id: format!("key:{fingerprint}").into(),
         source,
         credential: fingerprint.into(),
         unverified_reason: reason.into(),
@@ -575,7 +576,7 @@ mod tests {
         let (a, flags) = of(&[("Cookie", "theme=dark; sid=CANARY; x")]);
         assert_eq!(
             (a.id.as_ref(), a.source),
-            (format!("cookie:{}", a.credential).as_str(), ActorSource::Cookie)
+            (format!("key:{}", a.credential).as_str(), ActorSource::Cookie)
         );
         assert_eq!((a.verified, a.unverified_reason.as_ref(), flags), (false, "cookie_not_checked", vec![]));
         assert!(!format!("{a:?}").contains("CANARY"));
@@ -590,6 +591,26 @@ mod tests {
             assert_eq!(of(&[("Cookie", none)]), (anonymous(), vec![]), "{none}");
         }
         assert_eq!(of(&[("Cookie", "SID=x")]), (anonymous(), vec![flags::ACTOR_LOOKALIKE]));
+    }
+
+    /// Redaction comes after, and may take what stands behind a telling word for a secret.
+    #[test]
+    fn ids_made_of_fingerprints_survive_redaction() {
+        let redactor = crate::redact::Redactor::new(
+            &config::Redact::default(),
+            1024,
+            crate::extract::tests::pseudonyms(),
+        );
+        let redactor = redactor.unwrap();
+        for (rule, field) in [
+            (ActorRule::Cookie { name: "sid".into() }, ("Cookie", "sid=x")),
+            (api_key_rule("X-Api-Key"), ("X-Api-Key", "x")),
+            (cert_rule(None), ("X-Cert", "By=spiffe://x;Hash=ab12")),
+        ] {
+            let (actor, _) = read(&[rule], PEER, &[field]);
+            assert_eq!(redactor.path(actor.id.as_bytes()), actor.id);
+            assert!(actor.id.ends_with(actor.credential.as_ref()));
+        }
     }
 
     #[test]

@@ -16,24 +16,33 @@
 
 mod actor;
 mod address;
+mod calls;
 mod certificate;
 mod claims;
+pub mod created;
 mod fields;
+mod graphql;
+mod json;
 mod jwt;
 mod jwt_cache;
 #[cfg(test)]
 pub(crate) mod jwt_vectors;
 mod key_store;
 mod keys;
+mod multipart;
 mod request;
 mod resource;
+mod source;
 mod text;
+mod verb;
 
+pub use calls::{Asked, Call, Calls, grpc_status, grpc_web_status, mutates, of_call, of_head, other_method};
 pub use key_store::{KeyStore, Replaced};
 pub use request::{
     effective_method, form_method, idempotency_key, is_safe, request_id, trace_id, user_agent,
 };
-pub use resource::{Resource, message, outcome, resource};
+pub use resource::{Resource, grpc_outcome, message, names_one, outcome, resource};
+pub use source::{Hints, Source, method_in_body};
 pub use text::{Clean, clean};
 
 use crate::config;
@@ -70,6 +79,8 @@ pub mod flags {
     /// The chain of a trusted proxy does not read as addresses: the peer is reported.
     pub const FORWARDED_MALFORMED: &str = "forwarded_malformed";
     pub const FORWARDED_TRUNCATED: &str = "forwarded_truncated";
+    /// The body broke off before all calls inside it were read: `calls_total` is what was seen.
+    pub const CALLS_TRUNCATED: &str = "calls_truncated";
     /// Every flag of this module.
     pub const ALL: &[&str] = &[
         ACTOR_AMBIGUOUS,
@@ -83,6 +94,7 @@ pub mod flags {
         TOKEN_MALFORMED,
         FORWARDED_MALFORMED,
         FORWARDED_TRUNCATED,
+        CALLS_TRUNCATED,
     ];
 }
 

@@ -19,6 +19,8 @@ const ROUTED_METHODS: [&str; 17] = [
 const MAX_METHOD: usize = 32;
 const MAX_USER_AGENT: usize = 512;
 const MAX_REQUEST_ID: usize = 128;
+/// What the services that use such keys allow.
+const MAX_IDEMPOTENCY_KEY: usize = 255;
 
 /// The method a service that honours overrides would execute, in capitals, when it differs from the
 /// request line's. By field (`X-HTTP-Method-Override`, …) or query parameter (`_method`). Of several
@@ -56,9 +58,14 @@ fn parameter_methods(encoded: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
         let named = |p: &&str| name.clone().map(|b| b.to_ascii_lowercase()).eq(p.bytes());
         OVERRIDE_PARAMETERS.iter().find(|p| named(p))?;
         let value: Vec<u8> = percent_encoding::percent_decode(value).take(MAX_METHOD).collect();
-        let method = capitals(trim(&value)).into_owned();
-        ROUTED_METHODS.contains(&method.as_str()).then_some(Cow::Owned(method))
+        routed(&String::from_utf8_lossy(&value)).map(Cow::Owned)
     })
+}
+
+/// A method that some framework routes, in capitals.
+pub(super) fn routed(value: &str) -> Option<String> {
+    let method = capitals(trim(value.as_bytes()));
+    ROUTED_METHODS.contains(&&*method).then(|| method.into_owned())
 }
 
 fn capitals(value: &[u8]) -> Cow<'_, str> {
@@ -77,9 +84,11 @@ pub fn request_id<'h>(head: &Head<'h>) -> Cow<'h, str> {
     clean(value.unwrap_or_default(), MAX_REQUEST_ID).text
 }
 
-/// `Idempotency-Key` (IETF httpapi draft; Stripe and others long before); empty when there is none.
+/// `Idempotency-Key` (IETF httpapi draft; Stripe and others long before), else `X-Idempotency-Key`;
+/// empty when there is none.
 pub fn idempotency_key<'h>(head: &Head<'h>) -> Cow<'h, str> {
-    clean(head.first("idempotency-key").unwrap_or_default(), MAX_REQUEST_ID).text
+    let value = head.first("idempotency-key").or_else(|| head.first("x-idempotency-key"));
+    clean(value.unwrap_or_default(), MAX_IDEMPOTENCY_KEY).text
 }
 
 pub fn user_agent<'h>(head: &Head<'h>) -> Cow<'h, str> {
@@ -157,6 +166,17 @@ mod tests {
     }
 
     #[test]
+    fn idempotency_keys() {
+        let of = |name, value| {
+            let (raw, index) = head("POST", "/", &[("X-Idempotency-Key", "x"), (name, value)]);
+            idempotency_key(&Head { raw: &raw, index: &index }).into_owned()
+        };
+        assert_eq!(of("Idempotency-Key", "k"), "k");
+        assert_eq!(of("Other", "k"), "x");
+        assert_eq!(of("idempotency-key", &"k".repeat(5000)).len(), MAX_IDEMPOTENCY_KEY);
+    }
+
+    #[test]
     fn identifiers() {
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
         let of = |value: &str| {
@@ -185,6 +205,7 @@ mod tests {
             head("GET", "/", &[("X-Correlation-Id", "c"), ("X-Request-Id", "r"), ("User-Agent", &long)]);
         let head = Head { raw: &raw, index: &index };
         assert_eq!(request_id(&head), "r");
+        assert_eq!(idempotency_key(&head), "");
         assert_eq!(user_agent(&head).len(), MAX_USER_AGENT);
     }
 }

@@ -9,18 +9,25 @@
 //! - Any other last word is an action on, or a part of, what the parameter before it names.
 //!   `POST /orders/{id}/cancel` → other, `orders`, `7`; `PUT` or `DELETE /orders/{id}/coupon` → update,
 //!   `orders`, `7`: to change a part is to change the whole, never to delete it.
+//! - A last word that names an action ([`super::verb`]), or what follows a colon (`/orders:batchDelete`,
+//!   `/orders/{id}:cancel`), is no thing: the type is what it acts on, and a POST does what the verb
+//!   says. `POST /orders/search` → read, `orders`; `POST /orders/{id}/delete` → delete, `orders`, `7`;
+//!   with an object of its own (`/orders/{id}/deleteItem`) it changes a part: update.
+//!
+//! What was created is told by the answer: see [`super::created`].
 //!
 //! The type is the literal segment unchanged (`users`, not `user`): it is what one searches for, and
 //! English plurals cannot be undone by rule. Only the readable line drops a plain final `s`. Segments
 //! that only name a version (`v1`) or `api` are never a type.
 
 use super::text::clean;
+use super::verb::{Verb, verb};
 use sidelog_event::{Actor, ActorSource, Http, Op, Operation, Outcome, Params};
 use std::borrow::Cow;
 
 /// Characters of a resource id.
-const MAX_ID: usize = 256;
-/// Characters of each part of the readable line; the line has at most four of them.
+pub(super) const MAX_ID: usize = 256;
+/// Characters of each part of the readable line; the line has at most five of them.
 const MAX_PART: usize = 128;
 
 /// What a call is about. An id that had to be cut is marked.
@@ -56,17 +63,43 @@ pub fn resource<'a>(method: &str, route: Option<&'a str>, params: &'a Params<'a>
         Tail::Collection(name) => {
             Resource { kind: name.into(), ..nothing(if post { Op::Create } else { plain }) }
         }
-        // POST stays `other`.
-        Tail::Part => named(if plain == Op::Delete { Op::Update } else { plain }),
+        Tail::Action(name, verb) => {
+            let op = if post { verb.map_or(Op::Other, |v| v.op) } else { plain };
+            Resource { kind: name.into(), ..nothing(op) }
+        }
+        Tail::Part(verb) => named(match (plain, verb) {
+            (Op::Delete, _) => Op::Update,
+            (Op::Other, Some(verb)) if post => on_part(verb),
+            _ => plain,
+        }),
         Tail::Nothing => nothing(if post { Op::Create } else { plain }),
     }
 }
 
+/// What a POST to `/orders/{id}/VERB` does to the order.
+fn on_part(verb: Verb) -> Op {
+    match verb.op {
+        Op::Read | Op::Other => verb.op,
+        Op::Update | Op::Delete if verb.bare => verb.op,
+        Op::Create if verb.bare => Op::Other,
+        Op::Create | Op::Update | Op::Delete => Op::Update,
+    }
+}
+
+/// Whether a template names one thing, which PUT may then create.
+pub fn names_one(route: &str) -> bool {
+    matches!(Shape::of(route).tail, Tail::Parameter)
+}
+
 /// How a template ends.
+#[derive(Clone, Copy)]
 enum Tail<'a> {
     Parameter,
     Collection(&'a str),
-    Part,
+    /// An action on a collection.
+    Action(&'a str, Option<Verb>),
+    /// A part of, or an action on, what the last parameter names.
+    Part(Option<Verb>),
     Nothing,
 }
 
@@ -83,20 +116,32 @@ impl<'a> Shape<'a> {
         let (mut literal, mut noun, mut parameter) = (None, None, None);
         let mut tail = Tail::Nothing;
         for segment in route.split('/').filter(|s| !s.is_empty()) {
-            let Some((name, after)) = last_parameter(segment) else {
-                if !is_prefix(segment) {
-                    literal = Some(segment);
-                    let collection = parameter.is_none() || is_plural(segment);
-                    tail = if collection { Tail::Collection(segment) } else { Tail::Part };
-                }
-                continue;
-            };
-            noun = literal;
-            parameter = Some(name);
-            // `{id}:cancel` is an action on what {id} names; `{id}.json` is that itself.
-            tail = if after.starts_with(':') { Tail::Part } else { Tail::Parameter };
+            if let Some((name, after)) = last_parameter(segment) {
+                noun = literal;
+                parameter = Some(name);
+                // `{id}:cancel` is an action on what {id} names; `{id}.json` is that itself.
+                let action = after.strip_prefix(':');
+                tail = action.map_or(Tail::Parameter, |action| Tail::Part(verb(action)));
+            } else if !is_prefix(segment) {
+                tail = Self::after_literal(segment, parameter.is_some(), tail);
+                literal = Some(segment);
+            }
         }
         Shape { noun, parameter, tail }
+    }
+
+    /// The tail when a literal segment comes next. `below`: some parameter came before.
+    fn after_literal(segment: &'a str, below: bool, tail: Tail<'a>) -> Tail<'a> {
+        if let Some((name, action)) = segment.split_once(':') {
+            return Tail::Action(name, verb(action));
+        }
+        match (verb(segment), tail) {
+            (None, _) if below && !is_plural(segment) => Tail::Part(None),
+            (None, _) => Tail::Collection(segment),
+            (verb, Tail::Collection(name) | Tail::Action(name, _)) => Tail::Action(name, verb),
+            (verb, Tail::Nothing) => Tail::Action("", verb),
+            (verb, Tail::Parameter | Tail::Part(_)) => Tail::Part(verb),
+        }
     }
 }
 
@@ -121,7 +166,7 @@ fn is_plural(word: &str) -> bool {
 }
 
 /// `users` → `user`; words whose singular needs more than dropping the `s` stay.
-fn singular(word: &str) -> &str {
+pub(super) fn singular(word: &str) -> &str {
     let irregular = ["ies", "ses", "xes", "zes", "ches", "shes", "oes", "ves", "news"];
     if is_plural(word) && !irregular.iter().any(|e| word.ends_with(e)) {
         word.strip_suffix('s').unwrap_or(word)
@@ -155,8 +200,24 @@ pub fn outcome(status: Option<u16>, error: Option<&str>) -> Outcome {
     }
 }
 
+/// How a gRPC call ended, by the code in `grpc-status`.
+pub fn grpc_outcome(code: u16) -> Outcome {
+    match code {
+        0 => Outcome::Success,
+        // Cancelled, usually by the caller.
+        1 => Outcome::Aborted,
+        // Permission denied, unauthenticated.
+        7 | 16 => Outcome::Denied,
+        // Invalid argument, not found, already exists, failed precondition, aborted, out of range,
+        // unimplemented.
+        3 | 5 | 6 | 9 | 10 | 11 | 12 => Outcome::ClientError,
+        _ => Outcome::ServerError,
+    }
+}
+
 /// One readable line: `alice deleted secret app/db (success)`, `bob (unverified) tried to create user
-/// (denied)`, `anonymous called POST /v1/orders/7/cancel on order 7 (success)`.
+/// (denied)`, `anonymous called POST /v1/orders/7/cancel on order 7 (success)`, `alice called mutation
+/// DeleteUser: deleteUser and 2 more (success)`.
 ///
 /// Made of what the event already has, so call it after redaction. Bounded, and free of characters
 /// that would break or turn a line.
@@ -164,7 +225,8 @@ pub fn message(actor: &Actor<'_>, operation: &Operation<'_>, http: &Http<'_>, ou
     let part = |text: &str| clean(text.as_bytes(), MAX_PART).text.into_owned();
     let mut line = who(actor);
     let done = matches!(outcome, Outcome::Success);
-    let (past, attempt) = match operation.op {
+    let op = if operation.calls.is_empty() { operation.op } else { Op::Other };
+    let (past, attempt) = match op {
         Op::Create => ("created", "create"),
         Op::Update => ("updated", "update"),
         Op::Delete => ("deleted", "delete"),
@@ -174,7 +236,12 @@ pub fn message(actor: &Actor<'_>, operation: &Operation<'_>, http: &Http<'_>, ou
     line.push_str(if done { " " } else { " tried to " });
     line.push_str(if done { past } else { attempt });
     let kind = singular(&operation.resource_type);
-    if operation.op == Op::Other || kind.is_empty() {
+    if let Some(first) = operation.calls.first() {
+        line.push_str(&format!(" {}", part(first)));
+        if operation.calls_total > 1 {
+            line.push_str(&format!(" and {} more", operation.calls_total - 1));
+        }
+    } else if op == Op::Other || kind.is_empty() {
         line.push_str(&format!(" {} {}", part(&http.effective_method), part(&http.path)));
     }
     if !kind.is_empty() {
@@ -238,6 +305,22 @@ mod tests {
             ("DELETE", "/repos/{owner}/{repo}", Delete, "repos", "7"),
             ("PATCH", "/repos/{owner}/{repo}/issues/{n}", Update, "issues", "7"),
             ("POST", "/pet/{petId}/uploadImage", Other, "pet", "7"),
+            ("POST", "/v1/orders/search", Read, "orders", ""),
+            ("GET", "/pets/findByStatus", Read, "pets", ""),
+            ("POST", "/user/createWithList", Create, "user", ""),
+            ("POST", "/v1/orders:batchDelete", Delete, "orders", ""),
+            ("POST", "/projects/{p}/topics:purge", Delete, "topics", ""),
+            ("POST", "/projects/{p}/topics:watch", Other, "topics", ""),
+            ("POST", "/projects/{p}/topics/add", Create, "topics", ""),
+            ("POST", "/orders/{id}/delete", Delete, "orders", "7"),
+            ("POST", "/orders/{id}:undelete", Other, "orders", "7"),
+            ("POST", "/orders/{id}/deleteItem", Update, "orders", "7"),
+            ("POST", "/orders/{id}/create", Other, "orders", "7"),
+            ("DELETE", "/orders/{id}/delete", Update, "orders", "7"),
+            ("POST", "/repos/{r}/issues/comment", Other, "repos", "7"),
+            ("POST", "/login", Other, "", ""),
+            ("POST", "/deleteUser", Delete, "", ""),
+            ("DELETE", "/users/search", Delete, "users", ""),
             ("POST", "/pet", Create, "pet", ""),
             ("DELETE", "/v1/{tenant}", Delete, "", "7"),
             ("POST", "/", Create, "", ""),
@@ -363,13 +446,38 @@ mod tests {
     }
 
     #[test]
+    fn a_message_tells_the_calls_inside() {
+        let alice = actor("alice", ActorSource::VerifiedJwt, true);
+        let mut operation = operation(Op::Other, "", "");
+        operation.calls = vec!["mutation: deleteUser".into()];
+        operation.calls_total = 1;
+        let line =
+            |operation: &Operation<'_>, outcome| message(&alice, operation, &http("POST", "/g"), outcome);
+        assert_eq!(line(&operation, Outcome::Success), "alice called mutation: deleteUser (success)");
+        operation.calls_total = 3;
+        let failed = line(&operation, Outcome::Denied);
+        assert_eq!(failed, "alice tried to call mutation: deleteUser and 2 more (denied)");
+    }
+
+    #[test]
+    fn grpc_outcomes() {
+        let codes =
+            |wanted: Outcome| (0..18).filter(move |c| grpc_outcome(*c) == wanted).collect::<Vec<u16>>();
+        assert_eq!(codes(Outcome::Success), [0]);
+        assert_eq!(codes(Outcome::Aborted), [1]);
+        assert_eq!(codes(Outcome::Denied), [7, 16]);
+        assert_eq!(codes(Outcome::ClientError), [3, 5, 6, 9, 10, 11, 12]);
+        assert_eq!(codes(Outcome::ServerError), [2, 4, 8, 13, 14, 15, 17]);
+    }
+
+    #[test]
     fn a_message_is_one_bounded_line() {
         let forged = actor("a\n2026 root deleted all\u{202e}", ActorSource::VerifiedJwt, true);
         let line = message(&forged, &operation(Op::Read, "x", ""), &http("GET", "/"), Outcome::Success);
         assert!(!line.contains('\n') && !line.contains('\u{202e}'), "{line}");
         let long = actor(&"a".repeat(100_000), ActorSource::VerifiedJwt, true);
         let line = message(&long, &operation(Op::Read, "x", ""), &http("GET", "/"), Outcome::Success);
-        assert!(line.chars().count() < 5 * MAX_PART, "{}", line.len());
+        assert!(line.chars().count() < 6 * MAX_PART, "{}", line.len());
     }
 
     #[test]

@@ -43,6 +43,16 @@ pub fn clean(bytes: &[u8], max: usize) -> Clean<'_> {
     Clean { text: Cow::Owned(out.text), escaped, truncated: out.truncated }
 }
 
+/// As [`clean`], but what must be cut is cut at a space: half a secret is one that no rule knows again.
+pub fn words(bytes: &[u8], max: usize) -> String {
+    let clean = clean(bytes, max);
+    if !clean.truncated {
+        return clean.text.into_owned();
+    }
+    let whole = clean.text.rsplit_once(char::is_whitespace).map_or("", |(words, _)| words.trim_end());
+    if whole.is_empty() { "…".to_owned() } else { format!("{whole} …") }
+}
+
 /// Text that takes whole pieces only, up to a number of characters.
 struct Bounded {
     text: String,
@@ -105,6 +115,14 @@ mod tests {
             let clean = clean(bytes, 256);
             assert_eq!((clean.text.as_ref(), clean.escaped), (*text, true));
         }
+    }
+
+    #[test]
+    fn cut_between_words() {
+        assert_eq!(words(b"as asked", 8), "as asked");
+        assert_eq!(words(b"as asked by", 7), "as …");
+        assert_eq!(words(b"secretsecret", 9), "…");
+        assert_eq!(words(b" secretsecret", 9), "…");
     }
 
     #[test]

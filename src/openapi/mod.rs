@@ -79,7 +79,7 @@ pub struct Operation {
     pub marks: SchemaMarks,
     /// What its schemas declare; only where [`load_noting`] was asked for them.
     pub fields: Option<Fields>,
-    /// `x-audit-…` of the operation.
+    /// `x-audit-…` of the operation, its path item or the document's root; the nearest of each.
     pub extensions: Vec<(String, serde_json::Value)>,
 }
 
@@ -274,6 +274,11 @@ pub(crate) fn suffix_start(template: &str) -> Option<usize> {
 /// Loads a document with the files it refers to.
 pub fn load(path: &Path) -> Result<(Document, Vec<Warning>), LoadError> {
     load_noting(path, false, &mut Sources::default())
+}
+
+/// As [`load`]; the operations remember which fields their schemas declare.
+pub fn load_with_fields(path: &Path) -> Result<(Document, Vec<Warning>), LoadError> {
+    load_noting(path, true, &mut Sources::default())
 }
 
 /// As [`load`]. `fields`: the operations remember which fields their schemas declare. `sources` gets

@@ -51,6 +51,7 @@ pub(super) fn document(
             _ => servers::bases(root.node.get("servers")),
         },
         marks_matter: files.several() || marks::any(root.node),
+        extensions: extensions(root.node),
         declared: fields.then(|| Builder::new(files)),
         skipped: Vec::new(),
         operations: Vec::new(),
@@ -131,6 +132,8 @@ struct Reader<'a, 'w> {
     bases: Vec<String>,
     /// False: no file holds a mark, so none is searched for.
     marks_matter: bool,
+    /// `x-audit-…` at the root.
+    extensions: Vec<(String, serde_json::Value)>,
     /// Where declared fields are wanted.
     declared: Option<Builder<'a>>,
     /// Warnings (by index) of operations that were skipped.
@@ -143,6 +146,8 @@ struct Item<'a> {
     template: &'a str,
     parameters: Vec<At<'a>>,
     bases: Option<Vec<String>>,
+    /// `x-audit-…` of the path item.
+    extensions: Vec<(String, serde_json::Value)>,
 }
 
 impl<'a> Reader<'a, '_> {
@@ -227,8 +232,12 @@ impl<'a> Reader<'a, '_> {
                 continue;
             }
             let own = servers::bases(at.node.get("servers"));
-            let item =
-                Item { template, parameters: self.parameters(&at), bases: (!own.is_empty()).then_some(own) };
+            let item = Item {
+                template,
+                parameters: self.parameters(&at),
+                bases: (!own.is_empty()).then_some(own),
+                extensions: extensions(at.node),
+            };
             self.methods(&item, &at);
         }
     }
@@ -290,13 +299,7 @@ impl<'a> Reader<'a, '_> {
             discriminators: discriminators(item.template, &parameters),
             marks: self.marks(&parameters, &at),
             fields: self.declared.as_mut().map(|declared| declared.operation(&parameters, &at)),
-            extensions: at
-                .node
-                .entries()
-                .iter()
-                .filter(|(k, _)| k.starts_with("x-audit-"))
-                .map(|(k, v)| (k.to_string(), v.to_json()))
-                .collect(),
+            extensions: nearest(extensions(at.node), [&item.extensions, &self.extensions]),
         });
     }
 
@@ -364,6 +367,25 @@ impl<'a> Reader<'a, '_> {
         }
         collector.finish()
     }
+}
+
+/// A node's `x-audit-…` keys.
+fn extensions(node: &Node) -> Vec<(String, serde_json::Value)> {
+    let own = node.entries().iter().filter(|(key, _)| key.starts_with("x-audit-"));
+    own.map(|(key, value)| (key.to_string(), value.to_json())).collect()
+}
+
+/// An operation's own keys, and of those above it the ones it does not have.
+fn nearest(
+    mut own: Vec<(String, serde_json::Value)>,
+    above: [&Vec<(String, serde_json::Value)>; 2],
+) -> Vec<(String, serde_json::Value)> {
+    for (key, value) in above.into_iter().flatten() {
+        if !own.iter().any(|(k, _)| k == key) {
+            own.push((key.clone(), value.clone()));
+        }
+    }
+    own
 }
 
 fn param_kind(schema: &Node) -> ParamKind {

@@ -51,6 +51,20 @@ fn reads_what_an_event_needs() {
 }
 
 #[test]
+fn audit_keys_are_handed_down() {
+    let (document, _) = load_text(
+        "openapi: 3.1.0\nx-audit-reason: why\npaths:\n  /a:\n    x-audit-resource: as\n    get: {x-audit-reason: [a.b]}\n    \
+         put: {x-audit-resource: own}\n  /b:\n    get: {}\n",
+    );
+    let keys = |at: usize| -> Vec<String> {
+        document.operations[at].extensions.iter().map(|(k, v)| format!("{k}={v}")).collect()
+    };
+    assert_eq!(keys(0), [r#"x-audit-reason=["a.b"]"#, r#"x-audit-resource="as""#]);
+    assert_eq!(keys(1), [r#"x-audit-resource="own""#, r#"x-audit-reason="why""#]);
+    assert_eq!(keys(2), [r#"x-audit-reason="why""#]);
+}
+
+#[test]
 fn every_version_loads() {
     for (head, version, base) in [
         ("swagger: 2.0\nbasePath: /v2/\n", "2.0", "/v2"),
@@ -171,6 +185,26 @@ fn marks_of_2_0_bodies_and_forms() {
          definitions: {D: {properties: {secret: {type: string, writeOnly: true}}}}\n",
     );
     assert_eq!(document.operations[0].marks.names().collect::<Vec<_>>(), ["pw", "secret"]);
+}
+
+/// Path, query and header parameters; every word; a map whose values are marked; a body as a whole.
+#[test]
+fn marks_wherever_a_document_puts_them() {
+    let words = ["writeOnly: true", "format: password", "x-sensitive: true", "x-sensitive-data: [pii]"];
+    let more = ["x-ms-secret: true", "x-pii: {level: high}", "x-secret: yes"];
+    for word in words.iter().chain(&more) {
+        let (document, _) = load_text(&format!(
+            "openapi: 3.1.0\npaths:\n  /a/{{p}}:\n    parameters:\n      - {{name: p, in: path, schema: {{{word}}}}}\n    \
+             post:\n      parameters:\n        - {{name: q, in: query, schema: {{$ref: '#/components/schemas/S'}}}}\n        \
+             - {{name: h, in: header, content: {{text/plain: {{schema: {{{word}}}}}}}}}\n      \
+             requestBody: {{content: {{application/json: {{schema: {{properties: {{env: {{additionalProperties: {{{word}}}}}}}}}}}}}}}\n      \
+             responses: {{200: {{content: {{application/json: {{schema: {{$ref: '#/components/schemas/S'}}}}}}}}}}\n\
+             components: {{schemas: {{S: {{allOf: [{{type: string, {word}}}]}}}}}}\n"
+        ));
+        let marks = &document.operations[0].marks;
+        assert_eq!(marks.names().collect::<Vec<_>>(), ["env", "h", "p", "q"], "{word}");
+        assert_eq!((marks.whole_request(), marks.whole_response()), (false, true), "{word}");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ fn audit() -> config::Audit {
         unmatched: Level::Metadata,
         level: Level::Request,
         delivery: Delivery::Written,
+        started_after: std::time::Duration::ZERO,
     }
 }
 
@@ -41,6 +42,7 @@ fn call<'a>(method: &'a str, path: &'a str) -> Call<'a> {
         normal_form: true,
         has_body: false,
         overridden: None,
+        mutates: false,
         upgrade: false,
         operation: None,
         matched: MatchKind::Unmatched,
@@ -303,6 +305,18 @@ fn kinds_of_condition_all_hold() {
     assert_eq!(level(&audit, &with("refund", TAGS)), Level::Request);
     assert_eq!(level(&audit, &with("other", &tags)), Level::Request);
     assert_eq!(level(&audit, &call("POST", "/p")), Level::Metadata);
+}
+
+#[test]
+fn a_mutation_by_get_is_no_read() {
+    let get = call("GET", "/graphql");
+    let mutation = Call { mutates: true, ..get };
+    assert_eq!(level(&audit(), &get), Level::None);
+    assert_eq!(level(&audit(), &mutation), Level::Metadata);
+    assert_eq!(level(&ignoring(&["/graphql"]), &mutation), Level::None, "the path is beyond doubt");
+    let reads = config::Rule { methods: vec!["GET".into()], level: Some(Level::None), ..rule(1) };
+    let audit = config::Audit { rules: vec![reads], ..audit() };
+    assert_eq!(level(&audit, &mutation), Level::Metadata, "a rule for GET does not mean it");
 }
 
 #[test]

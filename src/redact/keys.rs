@@ -24,6 +24,9 @@ pub enum BadRedact {
     TooLarge(String),
 }
 
+/// What stands between the names of a nested one, in forms, paths and namespaces.
+const PARTS: [char; 5] = ['[', ']', '/', '.', ':'];
+
 /// Longest rule name shown in events, bytes.
 const MAX_RULE: usize = 64;
 
@@ -42,7 +45,7 @@ pub(super) struct Keys {
 }
 
 /// Further names to mask, from the OpenAPI document (`writeOnly`, `format: password`, `x-sensitive`
-/// and the like). Compared as whole names.
+/// and the like). Compared as whole names, or as the parts of one such as `user[pin]`.
 #[derive(Debug, Clone, Default)]
 pub struct SchemaMarks {
     names: HashMap<Box<[u8]>, Rule>,
@@ -60,6 +63,23 @@ impl SchemaMarks {
             (!squashed.text.is_empty()).then(|| (squashed.text.as_slice().into(), rule("mark", name)))
         });
         SchemaMarks { names: named.collect(), ..SchemaMarks::default() }
+    }
+
+    /// The rule of a marked name; `squashed` is of the whole name, and is so again afterwards.
+    fn hit<'r>(&'r self, name: &str, squashed: &mut Squashed) -> Option<&'r Rule> {
+        if let Some(rule) = self.names.get(squashed.text.as_slice()) {
+            return Some(rule);
+        }
+        // `user[pin]`, `/user/pin`, `user.pin`, `ns:pin`: a document names the parts.
+        if !name.contains(PARTS) {
+            return None;
+        }
+        let found = name.split(PARTS).find_map(|part| {
+            squashed.set(part);
+            self.names.get(squashed.text.as_slice())
+        });
+        squashed.set(name);
+        found
     }
 
     /// Those of an operation, with what it declares where that is known.
@@ -151,10 +171,10 @@ impl Keys {
         if !self.keep.is_empty() && self.keep.contains(squashed.text.as_slice()) {
             return None;
         }
-        listed
-            .then(|| self.listed(squashed))
-            .flatten()
-            .or_else(|| if marks.is_empty() { None } else { marks.names.get(squashed.text.as_slice()) })
+        if listed && let Some(rule) = self.listed(squashed) {
+            return Some(rule);
+        }
+        if marks.is_empty() { None } else { marks.hit(name, squashed) }
     }
 
     /// Whether the operator keeps this name.

@@ -114,6 +114,7 @@ impl Redacted<AuditEvent<'_>> {
         }
         operation.tags.clear();
         operation.alternatives.clear();
+        operation.calls.truncate(1);
         operation.path_params.0.clear();
         actor.roles.clear();
         redactions.rules.clear();
@@ -139,7 +140,7 @@ impl Redacted<AuditEvent<'_>> {
             &mut actor.tenant,
             &mut actor.on_behalf_of,
         ];
-        for text in members {
+        for text in members.into_iter().chain(&mut operation.calls) {
             if let Some((cut, _)) = text.char_indices().nth(max) {
                 *text = Cow::Owned(text.get(..cut).unwrap_or_default().to_owned());
             }
@@ -466,7 +467,8 @@ fn same_resource(event: &mut AuditEvent<'_>) {
     let operation = &mut event.operation;
     let route = (!operation.route.is_empty()).then_some(&*operation.route);
     let again = extract::resource(&event.http.effective_method, route, &operation.path_params);
-    if again.kind == operation.resource_type && !operation.resource_id.is_empty() {
+    // An id that is in no parameter is the answer's.
+    if again.kind == operation.resource_type && !again.id.is_empty() && !operation.resource_id.is_empty() {
         let id = again.id.into_owned();
         operation.resource_id = id.into();
     }

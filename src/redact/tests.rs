@@ -5,8 +5,11 @@ use super::*;
 use proptest::prelude::*;
 
 mod cases;
+mod encodings;
+mod failures;
 mod members;
 mod properties;
+mod unknown;
 
 /// Never to be seen again.
 const CANARY: &str = "CANARYx7Qz";
@@ -26,7 +29,7 @@ fn configured(keys: &[&str], keep: &[&str], unknown: config::Unknown) -> Result<
 }
 
 /// A text that makes the redactor panic, in tests.
-pub(super) const FAIL_POINT: &str = "the redactor panics here";
+pub(super) const FAIL_POINT: &str = "the redactor: panics here";
 
 const MAX_DECODED: usize = 1 << 16;
 

@@ -7,7 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 
-const SMALL: usize = 8 << 10;
+/// A read that fills this much is likely to be followed by more.
+pub const SMALL: usize = 8 << 10;
 /// The usual bound of bytes held back per direction.
 pub const LARGE: usize = 64 << 10;
 /// Idle blocks kept per thread: 2 MiB small, 2 MiB large.

@@ -1,10 +1,13 @@
 //! One client connection and its upstream connection: a state machine polled in both directions.
 
+mod hold;
+
 use super::buffer::{Buffer, Fill, LARGE};
 use super::framing::Framer;
 use super::parse::{self, HeadLimits, HeadScanner, Refusal, RequestFraming};
-use super::{BodyEnd, Call, End, Observer};
+use super::{BodyEnd, Call, End, Observer, h2};
 use crate::head::{Head, HeadIndex};
+use hold::Gate;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -34,6 +37,7 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// `Upgrade` protocols that may become a tunnel, lower case.
     pub upgrades: Vec<String>,
+    pub http2: h2::Limits,
 }
 
 /// Response heads are the service's own; this bound only keeps memory finite.
@@ -119,6 +123,8 @@ enum Over {
     BadRequest(&'static str),
     /// The service's answer cannot be passed on.
     BadResponse(&'static str),
+    /// The call could not be put on the disk, and its last bytes were not forwarded.
+    Refused(Refusal),
 }
 
 enum Idle {
@@ -134,6 +140,7 @@ pub struct Connection<C, O: Observer> {
     down: Lane,
     observer: O,
     call: Option<O::Call>,
+    gate: Gate,
     asked: RequestFraming,
     request_index: HeadIndex,
     response_index: HeadIndex,
@@ -159,6 +166,7 @@ impl<C: Wire, O: Observer> Connection<C, O> {
             down: Lane::new(),
             observer,
             call: None,
+            gate: Gate::Open,
             asked: RequestFraming { body: Framer::Done, head_method: false, upgrade: None },
             request_index: HeadIndex::default(),
             response_index: HeadIndex::default(),
@@ -178,13 +186,25 @@ impl<C: Wire, O: Observer> Connection<C, O> {
                 Ok(None) => return,
                 Err(refusal) => return self.refuse(refusal).await,
             };
+            if self.upstream.is_none() && h2::is_preface(self.up.buffer.bytes()) {
+                let Connection { client, up, observer, .. } = self;
+                let connect = async {
+                    let stream = TcpStream::connect(upstream).await?;
+                    let _ = stream.set_nodelay(true);
+                    Ok(stream)
+                };
+                return h2::run(client, up.buffer, connect, observer, settings, drain).await;
+            }
             if let Err(refusal) = self.begin(len, settings) {
                 return self.refuse(refusal).await;
+            }
+            if let Err(stop) = self.hold(len, settings).await {
+                return self.stop_held(stop).await;
             }
             if self.upstream.is_none() && !self.connect(upstream).await {
                 self.observer.unreachable();
                 self.end_call(Some("upstream_connect"), Some(502));
-                return self.answer(502).await;
+                return self.answer(502, "").await;
             }
             let over = poll_fn(|cx| self.poll_exchange(cx)).await;
             match over {
@@ -197,7 +217,9 @@ impl<C: Wire, O: Observer> Connection<C, O> {
                     self.end_call(Some(who), None);
                     return self.reset();
                 }
-                Over::BadRequest(_) | Over::BadResponse(_) => return self.broken(over).await,
+                Over::BadRequest(_) | Over::BadResponse(_) | Over::Refused(_) => {
+                    return self.broken(over).await;
+                }
             }
         }
     }
@@ -348,8 +370,11 @@ impl<C: Wire, O: Observer> Connection<C, O> {
 
     /// Client to service.
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
-        let Self { up, upstream: Some(upstream), client, call, .. } = self else { return Ok(()) };
+        let Self { up, upstream: Some(upstream), client, call, gate, .. } = self else { return Ok(()) };
         loop {
+            if !gate.poll(cx).map_err(Over::Refused)? {
+                return Ok(());
+            }
             if !up.poll_flush(cx, upstream) {
                 return Ok(());
             }
@@ -374,6 +399,9 @@ impl<C: Wire, O: Observer> Connection<C, O> {
                         }
                     });
                     up.ready = fed.map_err(Over::BadRequest)?;
+                    if up.framer.is_done() {
+                        gate.end(call);
+                    }
                 }
             }
         }
@@ -503,6 +531,7 @@ impl<C: Wire, O: Observer> Connection<C, O> {
     async fn broken(&mut self, over: Over) {
         let (status, error) = match over {
             Over::BadRequest(_) => (400, "request_malformed"),
+            Over::Refused(refusal) => (refusal.status, refusal.reason),
             _ => (502, "upstream_malformed"),
         };
         if let Over::BadResponse(why) = over {
@@ -510,15 +539,20 @@ impl<C: Wire, O: Observer> Connection<C, O> {
         }
         let own_status = (!self.answered).then_some(status);
         self.end_call(Some(error), own_status);
-        if let Over::BadRequest(reason) = over {
-            self.observer.refused(Refusal { status, reason }, &[]);
+        let refused = match over {
+            Over::BadRequest(reason) => Some(Refusal { status, reason }),
+            Over::Refused(refusal) => Some(refusal),
+            _ => None,
+        };
+        if let Some(refusal) = refused {
+            self.observer.refused(refusal, &[]);
         }
         if let Some(upstream) = self.upstream.take() {
             // An incomplete message must not look like a complete one.
             upstream.reset_on_close();
         }
         match own_status {
-            Some(status) => self.answer(status).await,
+            Some(status) => self.answer(status, refused.map_or("", |r| r.reason)).await,
             None => self.reset(),
         }
     }
@@ -526,18 +560,21 @@ impl<C: Wire, O: Observer> Connection<C, O> {
     async fn refuse(&mut self, refusal: Refusal) {
         self.observer.refused(refusal, self.up.buffer.bytes());
         if refusal.reason != "head_timeout" || !self.up.buffer.is_empty() {
-            self.answer(refusal.status).await;
+            self.answer(refusal.status, refusal.reason).await;
         }
     }
 
     /// An answer of our own, then the end of the connection.
-    async fn answer(&mut self, status: u16) {
+    async fn answer(&mut self, status: u16, reason: &'static str) {
         let interim = self.down.buffer.bytes().get(..self.down.ready).unwrap_or_default();
+        let (fields, body) = hold::problem(status, reason);
         let head = format!(
-            "HTTP/1.1 {status} {}\r\nContent-Length: 0\r\nConnection: close\r\nVia: 1.1 sidelog\r\n\r\n",
-            reason_phrase(status)
+            "HTTP/1.1 {status} {}\r\n{fields}Content-Length: {}\r\nConnection: close\r\nVia: 1.1 sidelog\r\n\r\n",
+            reason_phrase(status),
+            body.len()
         );
-        let bytes = [interim, head.as_bytes()].concat();
+        let body = if self.asked.head_method { "" } else { &*body };
+        let bytes = [interim, head.as_bytes(), body.as_bytes()].concat();
         let client = &mut self.client;
         let written = tokio::time::timeout(LINGER, async {
             client.write_all(&bytes).await?;

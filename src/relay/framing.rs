@@ -246,9 +246,15 @@ impl Chunks {
     }
 }
 
+fn trailer_line_is_safe(line: &[u8]) -> bool {
+    let Some(colon) = memchr::memchr(b':', line) else { return false };
+    let (name, value) = line.split_at(colon);
+    is_token(name) && is_field_value(value.get(1..).unwrap_or_default()) && is_trailer_name(name)
+}
+
 /// RFC 9110 §6.5.1: fields that frame, route, authenticate or re-define the message have no place in
 /// a trailer; a service that merges trailers would act on what nobody saw in the head.
-fn trailer_line_is_safe(line: &[u8]) -> bool {
+pub(super) fn is_trailer_name(name: &[u8]) -> bool {
     const FORBIDDEN: [&str; 20] = [
         "authorization",
         "cache-control",
@@ -271,11 +277,6 @@ fn trailer_line_is_safe(line: &[u8]) -> bool {
         "transfer-encoding",
         "upgrade",
     ];
-    let Some(colon) = memchr::memchr(b':', line) else { return false };
-    let (name, value) = line.split_at(colon);
-    if !is_token(name) || !is_field_value(value.get(1..).unwrap_or_default()) {
-        return false;
-    }
     let folded: Vec<u8> =
         name.iter().map(|b| if *b == b'_' { b'-' } else { b.to_ascii_lowercase() }).collect();
     !FORBIDDEN.iter().any(|f| f.as_bytes() == folded) && !folded.starts_with(b"x-forwarded-")

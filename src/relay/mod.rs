@@ -1,4 +1,4 @@
-//! The HTTP/1.x byte relay.
+//! The HTTP/1.x byte relay, and in `h2` the HTTP/2 frame relay.
 //!
 //! One client connection, one upstream connection, the same bytes both ways. A strict parser reads
 //! along and decides only two things: whether a request may pass, and where each message ends. What
@@ -16,12 +16,14 @@ pub mod buffer;
 mod connection;
 pub mod framing;
 mod grammar;
+pub mod h2;
 pub mod parse;
 
 pub use connection::{Connection, Settings, Wire};
 pub use parse::{Refusal, RequestFraming};
 
 use crate::head::Head;
+use std::pin::Pin;
 
 /// Watches the calls of one connection.
 pub trait Observer {
@@ -36,15 +38,37 @@ pub trait Observer {
 
     /// A request was refused. `received`: what there is of its head.
     fn refused(&mut self, refusal: Refusal, received: &[u8]);
+
+    /// The client speaks HTTP/2 on this connection; there may be many calls at once.
+    fn http2(&mut self) {}
+
+    /// The service does not answer HTTP/2 with HTTP/2; the client gets a GOAWAY.
+    fn upstream_not_http2(&mut self) {}
 }
+
+/// Resolves when a call is on the disk.
+pub type Commit = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 
 /// Watches one call. All methods are synchronous and see slices of the relay's own buffers.
 pub trait Call {
+    /// Asked once, after `begin`: whether nothing may be forwarded before [`Call::commit`] succeeded,
+    /// and how much of the body is to be held until then.
+    fn hold(&self) -> Option<usize> {
+        None
+    }
+    /// Puts what is known of the call on the disk; an error refuses it. `whole`: the request's end has
+    /// been seen. Comes a second time, before the request's last bytes are forwarded, if it had to be
+    /// forwarded before its body was here.
+    fn commit(&mut self, _whole: bool) -> Commit {
+        Box::pin(std::future::ready(Ok(())))
+    }
     fn request_body(&mut self, bytes: &[u8]);
     /// The final response head (or a 101); interim ones are not reported.
     fn response_head(&mut self, head: Head<'_>);
     fn response_body(&mut self, bytes: &[u8]);
-    /// The tunnel after a 101 is open; body bytes now are tunnel bytes.
+    /// The fields after the body (HTTP/2 only).
+    fn response_trailers(&mut self, _fields: Head<'_>) {}
+    /// The tunnel after a 101 (HTTP/2: a 2xx to an extended CONNECT) is open; body bytes now are tunnel bytes.
     fn tunnel(&mut self);
     /// Exactly once, before the last byte of the response is passed on. Dropping a call without it
     /// means the relay itself was stopped.
@@ -72,5 +96,7 @@ pub enum BodyEnd {
     Aborted,
 }
 
+#[cfg(test)]
+mod hold_tests;
 #[cfg(test)]
 mod tests;

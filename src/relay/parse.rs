@@ -184,7 +184,7 @@ fn request_line(at: usize, line: &[u8], index: &mut HeadIndex) -> Result<(), Ref
 
 /// No space, control byte, fragment or byte that is not UTF-8. Well-formed UTF-8 is outside RFC 3986 but common;
 /// U+0085 and U+00A0 are white space to some services' line splitters, so they may not pass.
-fn is_target(target: &[u8]) -> bool {
+pub(super) fn is_target(target: &[u8]) -> bool {
     if target.contains(&b'#') {
         return false;
     }
@@ -314,7 +314,7 @@ impl<'a> Facts<'a> {
 }
 
 /// `1*DIGIT` without leading zeros, in one field with one value. At most 18 digits.
-fn request_length(value: &[u8]) -> Result<u64, Refusal> {
+pub(super) fn request_length(value: &[u8]) -> Result<u64, Refusal> {
     if value.len() > 1 && value.first() == Some(&b'0') {
         return Err(refuse(400, "content_length"));
     }
@@ -329,7 +329,7 @@ fn digits(value: &[u8]) -> Option<u64> {
 }
 
 /// CGI-style services read `Content_Length` as `Content-Length`.
-fn folds_into_framing(name: &[u8]) -> bool {
+pub(super) fn folds_into_framing(name: &[u8]) -> bool {
     const FRAMING: [&str; 9] = [
         "content-length",
         "transfer-encoding",

@@ -82,6 +82,7 @@ where
             limits: HeadLimits { max_bytes: 64 << 10, max_fields: 100 },
             head_timeout: Duration::from_millis(300),
             upgrades: vec!["websocket".into()],
+            http2: h2::Limits::default(),
         };
         let client = front.accept().await.unwrap().0;
         Connection::new(client, observer).run(upstream, &settings, std::future::pending()).await;

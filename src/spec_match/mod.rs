@@ -40,7 +40,7 @@ use regex::bytes::Regex;
 use sidelog_event::MatchKind;
 use std::borrow::Cow;
 use template::{Captures, Segment};
-use trie::Trie;
+use trie::{Leaf, Trie, method_key};
 
 /// Operations named in `alternatives`, at most.
 const MAX_ALTERNATIVES: usize = 32;
@@ -276,8 +276,10 @@ impl SpecMatcher {
     fn look_in<'s>(&'s self, layer: &'s Layer, request: &Request<'_, '_>) -> Look<'s> {
         // The method was there, its conditions were not: not "method not in spec".
         let mut refused = false;
-        let search = layer.trie.search(request.path, |routes, captures| {
-            self.offer(layer, routes, captures, request, &mut refused)
+        let method = method_key(request.method);
+        let search = layer.trie.search(request.path, |leaves, captures| {
+            let named = leaves.iter().filter(|leaf| leaf.method == method);
+            self.offer(layer, named, captures, request, &mut refused)
         });
         let passed = search.passed.filter(|_| !refused).and_then(|r| self.operation_of(layer, r));
         let mut look = Look { same_path: passed, exhausted: search.exhausted, ..Look::default() };
@@ -300,16 +302,16 @@ impl SpecMatcher {
     }
 
     /// What a leaf has for the request: the routes with its method whose conditions hold best.
-    fn offer(
+    fn offer<'l>(
         &self,
         layer: &Layer,
-        routes: &[u32],
+        leaves: impl Iterator<Item = &'l Leaf>,
         captures: &Captures,
         request: &Request<'_, '_>,
         refused: &mut bool,
     ) -> Option<Offer> {
         let mut best: Option<Offer> = None;
-        for &id in routes {
+        for &Leaf { route: id, .. } in leaves {
             let Some(route) = layer.routes.get(id as usize) else { continue };
             let Some(operation) = self.operations.get(route.operation as usize) else { continue };
             if operation.method != request.method {

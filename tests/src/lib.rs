@@ -13,6 +13,7 @@
 //! | [`Kafka`] [`Bao`] [`Kinto`] | unmodified services, installed by `scripts/deps.sh` |
 //! | [`Engine`] [`Sidecar`] [`Consumer`] [`Standalone`] | the project's binaries |
 //! | [`binary`] | where one of them lies, to be run in some other way |
+//! | [`deps`] | where an installed thing lies |
 //! | [`Chain`] | all of them in a row: OpenBao, sidecar, Kafka, consumer, ClickHouse |
 //! | [`load`] | many mixed calls to OpenBao by many clients |
 //! | [`Canary`] | a secret, and whether a trace of it is to be found in files or text |
@@ -44,7 +45,7 @@ pub use wait::{wait_for, wait_until};
 use std::path::PathBuf;
 
 /// Where `scripts/deps.sh` put `item`.
-fn deps(item: &str) -> PathBuf {
+pub fn deps(item: &str) -> PathBuf {
     // As cargo says now, not as it said when this was built: worktrees may share a target directory.
     let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
     let path = PathBuf::from(package).join("../.deps").join(item);

@@ -44,7 +44,8 @@ pub enum Step {
     Close,
     /// Abort the connection with a RST.
     Reset,
-    /// Send these bytes after each complete request, until the other side ends the connection.
+    /// Send these bytes after each complete request, until the other side ends the connection; to a
+    /// HEAD request, the head of them.
     Answer(Vec<u8>),
 }
 
@@ -121,6 +122,15 @@ pub struct Peer {
 impl Peer {
     pub fn connect(addr: SocketAddr) -> std::io::Result<Peer> {
         Peer::over(TcpStream::connect_timeout(&addr, PATIENCE)?, Arc::default())
+    }
+
+    /// The same from an address of this host's choice: any of 127.0.0.0/8. What the other side
+    /// records of its peer then tells which connection it speaks of.
+    pub fn connect_from(source: Ipv4Addr, addr: SocketAddr) -> std::io::Result<Peer> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.connect_timeout(&addr.into(), PATIENCE)?;
+        Peer::over(socket.into(), Arc::default())
     }
 
     fn over(stream: TcpStream, shared: Arc<Shared>) -> std::io::Result<Peer> {
@@ -246,9 +256,11 @@ impl Peer {
     }
 
     fn answer_all(&mut self, answer: &[u8]) -> Result<(), String> {
+        let head = find(answer, b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
         while let Some(end) = self.wait_request(self.heeded)? {
+            let asks_head = self.shared.lock().received.get(self.heeded..end).is_some_and(is_head);
             self.heeded = end;
-            self.send(answer)?;
+            self.send(if asks_head { answer.get(..head).unwrap_or(answer) } else { answer })?;
         }
         Ok(())
     }
@@ -290,6 +302,11 @@ impl Peer {
         shared.update(|r| r.finished = true);
         shared.lock().clone()
     }
+}
+
+/// Whether a request asks for a head alone.
+fn is_head(request: &[u8]) -> bool {
+    request.trim_ascii_start().starts_with(b"HEAD ")
 }
 
 /// Name of a step without its bytes, for messages.

@@ -74,11 +74,11 @@ fn batch(records: &[Record]) -> Option<(Batch, Mark)> {
         let since = record.time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let millis = i64::try_from(since.as_millis()).unwrap_or(0);
         batch.push_with(-1, -1, millis, |out| match &record.kind {
-            Kind::Data => stamp(out, &at, RecordKind::Event, &record.payload),
-            Kind::Loss { first, last, reason, time } => {
+            Kind::Data | Kind::Open => stamp(out, &at, RecordKind::Event, &record.payload),
+            Kind::Loss { boot, first, last, reason, time } => {
                 let time = jiff::Timestamp::try_from(*time).unwrap_or_default();
-                let loss =
-                    Loss { boot: None, first: *first, last: *last, reason: reason.as_str().into(), time };
+                let boot = (*boot != record.boot).then_some(*boot);
+                let loss = Loss { boot, first: *first, last: *last, reason: reason.as_str().into(), time };
                 // Numbers, a word and a time always serialise.
                 let json = serde_json::to_vec(&loss).unwrap_or_default();
                 stamp(out, &at, RecordKind::Loss, &json);

@@ -2,7 +2,7 @@
 //! opens.
 
 use crate::support::*;
-use sidelog_journal::{Journal, Reason, Recovery};
+use sidelog_journal::{Journal, Kind, Reason, Recovery};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -61,6 +61,126 @@ fn any_flipped_byte_costs_at_most_one_record_and_is_noticed() {
     }
 }
 
+/// The bytes of every file of a directory, to be put back after each experiment.
+struct Saved(Vec<(PathBuf, Vec<u8>)>);
+
+impl Saved {
+    fn of(dir: &Path) -> Saved {
+        let files = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file());
+        Saved(files.map(|p| (p.clone(), fs::read(p).unwrap())).collect())
+    }
+
+    fn restore(&self, dir: &Path) {
+        fs::remove_dir_all(dir).unwrap();
+        fs::create_dir(dir).unwrap();
+        for (path, bytes) in &self.0 {
+            fs::write(path, bytes).unwrap();
+        }
+    }
+
+    fn segments(&self) -> Vec<(&Path, &[u8])> {
+        let mut files: Vec<(&Path, &[u8])> = self
+            .0
+            .iter()
+            .filter(|(p, _)| p.extension().is_some_and(|e| e == "seg"))
+            .map(|(p, bytes)| (p.as_path(), bytes.as_slice()))
+            .collect();
+        files.sort_unstable();
+        files
+    }
+}
+
+/// A life of several segments, killed before it could close: sealed segments and a last one with
+/// reserved zeros at its end.
+fn killed_life(dir: &Path, n: u64, len: usize) -> Saved {
+    let journal = open(dir).journal;
+    for i in 0..n {
+        append_calmly(&journal, i, len);
+    }
+    eventually("named", || fs::read_dir(dir).unwrap().count() > 6 && new_files_are_spares(dir));
+    Saved::of(dir)
+}
+
+/// No segment in use is without its final name.
+fn new_files_are_spares(dir: &Path) -> bool {
+    let files = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    let mut new = files.filter(|p| p.extension().is_some_and(|e| e == "new"));
+    new.all(|p| fs::read(p).is_ok_and(|bytes| bytes.iter().all(|b| *b == 0)))
+}
+
+/// The numbers of 0..n that are not among `found`, and what the recovery names, as indexes.
+fn lost_and_named(n: u64, found: &[u64], recovery: &Recovery) -> (Vec<u64>, Vec<u64>) {
+    let lost = (0..n).filter(|i| !found.contains(i)).collect();
+    let named = recovery.missing.iter().flat_map(|m| m.first..=m.last).map(|seq| seq - 1).collect();
+    (lost, named)
+}
+
+/// Each byte of a sealed segment in the middle of the log, one at a time.
+#[test]
+fn any_flipped_byte_of_a_sealed_segment_is_noticed_and_costs_its_own_record() {
+    let dir = memory_dir();
+    let (n, len) = (24, 250);
+    let saved = killed_life(dir.path(), n, len);
+    let segments = saved.segments();
+    assert!(segments.len() >= 3, "{}", segments.len());
+    let (path, good) = segments[1];
+    let used = good.iter().rposition(|b| *b != 0).unwrap() + 1;
+    for byte in 0..used {
+        let mut bad = good.to_vec();
+        bad[byte] ^= [0xff, 0x01, 0x80][byte % 3];
+        saved.restore(dir.path());
+        fs::write(path, &bad).unwrap();
+        let opened = open(dir.path());
+        let found = data(&drain(&mut opened.journal.reader()));
+        let (lost, named) = lost_and_named(n, &found, &opened.recovery);
+        assert!(detected(&opened.recovery), "byte {byte}: {:?}", opened.recovery);
+        assert!(lost.len() <= 1 && lost == named, "byte {byte}: lost {lost:?}, named {named:?}");
+        assert!(opened.recovery.quarantined_bytes > 0, "byte {byte}");
+    }
+}
+
+#[test]
+fn the_last_segment_of_a_killed_life_cut_anywhere_says_what_it_lost() {
+    let dir = memory_dir();
+    let (n, len) = (14, 200);
+    let saved = killed_life(dir.path(), n, len);
+    let segments = saved.segments();
+    let (path, good) = *segments.last().unwrap();
+    let used = good.iter().rposition(|b| *b != 0).unwrap() + 1;
+    for cut in 0..used {
+        saved.restore(dir.path());
+        fs::write(path, &good[..cut]).unwrap();
+        let opened = open(dir.path());
+        let found = data(&drain(&mut opened.journal.reader()));
+        let (lost, named) = lost_and_named(n, &found, &opened.recovery);
+        assert_eq!(lost, named, "cut at {cut}: {:?}", opened.recovery);
+        assert!(!lost.is_empty() || used - cut < 8, "cut at {cut} went unnoticed");
+    }
+}
+
+/// The small files beside the log: whatever becomes of them, the journal opens, no record is lost, and
+/// none is reported lost that is not.
+#[test]
+fn any_flipped_byte_beside_the_log_costs_no_record() {
+    let dir = memory_dir();
+    let saved = killed_life(dir.path(), 6, 60);
+    for name in ["producer", "cursor", "calls"] {
+        let path = dir.path().join(name);
+        let good = saved.0.iter().find(|(p, _)| *p == path).unwrap().1.clone();
+        for byte in 0..good.len().min(768) {
+            let mut bad = good.clone();
+            bad[byte] ^= [0xff, 0x01, 0x80][byte % 3];
+            saved.restore(dir.path());
+            fs::write(&path, &bad).unwrap();
+            let opened = open(dir.path());
+            let found = data(&drain(&mut opened.journal.reader()));
+            assert_eq!(found, [0, 1, 2, 3, 4, 5], "{name}, byte {byte}");
+            assert_eq!(opened.recovery.missing, [], "{name}, byte {byte}");
+            assert!(opened.journal.boot() < 10, "{name}, byte {byte}: boot {}", opened.journal.boot());
+        }
+    }
+}
+
 #[test]
 fn the_last_segment_cut_anywhere_keeps_every_whole_record() {
     let (dir, file) = one_segment(5, 40);
@@ -95,7 +215,20 @@ fn a_cut_log_says_which_numbers_it_lost() {
         assert_eq!(missing, [(1, 3, 5, Reason::Corrupt)], "reported until it is recorded");
         assert_eq!(opened.recovery.missing[0].producer, opened.journal.producer());
     }
-    open(dir.path()).journal.recovered();
+    let opened = open(dir.path());
+    let [missing] = opened.recovery.missing[..] else { panic!() };
+    let told = opened.journal.append_loss(&missing).unwrap();
+    assert_eq!(told, 1);
+    // Killed before it could say that it had recovered: what is in the log is not reported again.
+    drop(opened);
+    let opened = open(dir.path());
+    assert_eq!(opened.recovery.missing, []);
+    opened.journal.recovered();
+    let records = drain(&mut opened.journal.reader());
+    let Kind::Loss { boot, first, last, reason, .. } = records.last().unwrap().kind else { panic!() };
+    assert_eq!((boot, first, last, reason), (1, 3, 5, Reason::Corrupt));
+    assert!(records.last().unwrap().boot > 1);
+    drop(opened);
     assert_eq!(open(dir.path()).recovery.missing, []);
 }
 

@@ -461,3 +461,56 @@ fn the_oldest_pending_record_has_an_age() {
     assert!(journal.stats().oldest_pending.unwrap() < age);
     assert_eq!(records[0].id, Uuid::from_u128(2));
 }
+
+#[test]
+fn an_open_call_is_told_once_and_still_reported_if_its_end_never_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path()).journal;
+    let (long, short) = (rec(1, 30), rec(2, 30));
+    let slot = journal.claim(&long).unwrap();
+    let _other = journal.claim(&short).unwrap();
+    let due = |id| id == Uuid::from_u128(2);
+    assert_eq!(journal.append_open_calls(due), 1);
+    assert_eq!(journal.append_open_calls(due), 0, "once");
+    let records = drain(&mut journal.reader());
+    assert_eq!((records.len(), records[0].kind, number(&records[0])), (1, Kind::Open, 1));
+    drop((journal, slot));
+    let mut orphans: Vec<_> = open(dir.path()).orphans.iter().map(|o| o.id.as_u128()).collect();
+    orphans.sort_unstable();
+    assert_eq!(orphans, [2, 3], "an intent in the log is not the end of a call");
+}
+
+#[test]
+fn a_slot_used_again_is_another_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path()).journal;
+    for n in 0..3 {
+        let slot = journal.claim(&rec(n, 30)).unwrap();
+        assert_eq!(journal.append_open_calls(|_| true), 1);
+        append(&journal, n, 40).unwrap();
+        slot.clear();
+        assert_eq!(journal.append_open_calls(|_| true), 0);
+    }
+}
+
+/// The table of open calls may be lost in a power cut; an intent that was synced is not.
+#[test]
+fn an_intent_without_an_end_is_an_orphan_even_without_the_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path()).journal;
+    for n in 0..3 {
+        journal.append_intent(&rec(n, 300)).unwrap();
+    }
+    append(&journal, 1, 40).unwrap();
+    drop(journal);
+    std::fs::remove_file(dir.path().join("calls")).unwrap();
+    let opened = open(dir.path());
+    let orphans: Vec<_> = opened.orphans.iter().map(|o| (o.id.as_u128(), o.bytes.len())).collect();
+    assert_eq!(orphans, [(1, 300), (3, 300)]);
+    for orphan in &opened.orphans {
+        append(&opened.journal, orphan.id.as_u128() as u64 - 1, 40).unwrap();
+    }
+    opened.journal.recovered();
+    drop(opened);
+    assert_eq!(open(dir.path()).orphans, []);
+}

@@ -7,11 +7,13 @@
 //! | model.rs  | random histories against a model |
 //! | kill.rs   | SIGKILL at any moment |
 //! | faults.rs | files removed or cut under a running journal |
+//! | inspect.rs | looking at a directory, in use or not, and mending it |
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers are tests too")]
 
 mod damage;
 mod faults;
+mod inspect;
 mod kill;
 mod life;
 mod model;

@@ -99,7 +99,7 @@ impl World {
             self.position = place;
             self.seen.insert(place);
             match record.kind {
-                Kind::Data => assert_eq!(self.kept.get(&place), Some(&number(record))),
+                Kind::Data | Kind::Open => assert_eq!(self.kept.get(&place), Some(&number(record))),
                 Kind::Loss { first, last, .. } => {
                     assert!(!self.kept.contains_key(&place));
                     self.named.extend((first..=last).map(|seq| (record.boot, seq)));

@@ -92,7 +92,7 @@ pub fn named(records: &[Record]) -> Vec<u64> {
         .iter()
         .filter_map(|r| match r.kind {
             Kind::Loss { first, last, .. } => Some(first..=last),
-            Kind::Data => None,
+            Kind::Data | Kind::Open => None,
         })
         .flatten()
         .collect()

@@ -10,8 +10,15 @@ use std::process::Stdio;
 const TOKEN: &str = "Authorization: Bearer \
     eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSIsIm5hbWUiOiJBbGljZSJ9.c2lnbmF0dXJl";
 
+/// `{"alg":"none"}.{"sub":"alice","act":{"sub":"desk"}}.`
+const DELEGATED: &str = "Authorization: Bearer \
+    eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSIsImFjdCI6eyJzdWIiOiJkZXNrIn19.";
+
+const CERTIFICATE: &str = "X-Forwarded-Client-Cert: \
+    By=spiffe://x;Hash=ab12;Subject=\"CN=orders,O=Acme\";URI=spiffe://prod.example/orders";
+
 /// Name of the golden file, and the arguments.
-const ONE: [(&str, &[&str]); 18] = [
+const ONE: [(&str, &[&str]); 21] = [
     ("matched", &["DELETE", "/v1/orders/7%208"]),
     ("ambiguous", &["PUT", "/v1/shops/settings"]),
     ("unmatched", &["PATCH", "/v1/nothing/here"]),
@@ -37,6 +44,9 @@ const ONE: [(&str, &[&str]); 18] = [
     ),
     ("untrusted-header", &["PUT", "/v1/keys/k1", "--peer", "192.0.2.1", "-H", "X-User-Id: bob"]),
     ("api-key", &["PUT", "/v1/keys/k1", "-H", "X-Api-Key: hunter2hunter2"]),
+    ("jwt-delegated", &["PUT", "/v1/keys/k1", "-H", DELEGATED]),
+    ("forwarded-cert", &["PUT", "/v1/keys/k1", "--peer", "10.1.2.3", "-H", CERTIFICATE]),
+    ("cookie", &["PUT", "/v1/keys/k1", "-H", "Cookie: a=b; sid=hunter2hunter2"]),
     (
         "body",
         &[

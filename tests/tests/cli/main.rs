@@ -7,6 +7,7 @@
 //! | `reload` | files that change while it runs |
 //! | `explain` | one request for people, many as JSON lines |
 //! | `corpus` | every public document and request of the corpus through `explain --stdin` |
+//! | `journal` | what a journal directory holds, and how it is mended |
 //! | `schema` | the printed schemas hold for what they describe |
 //!
 //! Golden files lie in `tests/data/cli`; `UPDATE_GOLDEN=1` writes them anew.
@@ -14,6 +15,7 @@
 mod check;
 mod corpus;
 mod explain;
+mod journal;
 mod proxy;
 mod reload;
 mod schema;

@@ -202,7 +202,6 @@ fn methods_and_versions() -> Vec<Refusal> {
         ),
         refusal("connect with a path", METHOD, "CONNECT /x HTTP/1.1\r\nHost: a\r\n\r\n"),
         refusal("no version", VERSION, "POST /v1/orders\r\n\r\n"),
-        refusal("an h2 preface", VERSION, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
         refusal("an unreadable line", BAD, "\x16\x03\x01\x02\0\x01\0\x01\u{7c}\x03\x03\r\n\r\n"),
     ];
     for method in ["G=\"(e),[T];\"", "GE T", "G@T", "", "G\u{e9}T", "POST/"] {

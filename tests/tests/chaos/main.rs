@@ -1,0 +1,41 @@
+//! Faults under load: the real sidecar in front of a service that keeps its own ledger, and the two
+//! compared afterwards. The ledger is the yardstick, never what clients believe.
+//!
+//! | here | what fails | what must hold |
+//! |---|---|---|
+//! | `kill` | the sidecar, by SIGKILL, again and again | no executed call without an event, none twice |
+//! | `disk` | the journal's disk: full, failing, slow, gone | losses counted to the event, or 503 and nothing executed |
+//! | `broker` | Kafka: refuses, resets, hangs | traffic and memory do not notice; nothing lost, nothing twice |
+//!
+//! `make chaos` runs them at length and prints the figures of docs/reliability.md; variables make them
+//! longer or shorter (`SIDELOG_KILLS`, `SIDELOG_OUTAGE_SECONDS`).
+
+mod broker;
+mod disk;
+mod kill;
+mod load;
+mod origin;
+mod sidecar;
+
+/// A number from the environment.
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Numbers from a seed that is printed.
+struct Random(u64);
+
+impl Random {
+    /// `SIDELOG_SEED`, or one from the clock.
+    fn new() -> Random {
+        let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let seed = setting("SIDELOG_SEED", clock.as_nanos() as u64);
+        println!("seed {seed}");
+        Random(seed)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) % bound
+    }
+}

@@ -1,0 +1,126 @@
+//! The other ends: a service and a client of Node.js, gRPC's reference implementation for Python, and
+//! what the sidecar between them has written down.
+
+use harness::{Process, Sidecar, deps};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const START: Duration = Duration::from_secs(30);
+
+fn script(name: &str) -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(package).join("tests/h2").join(name).canonicalize().unwrap()
+}
+
+fn node(name: &str) -> Command {
+    let mut command = Command::new("node");
+    command.arg(script(name));
+    command
+}
+
+fn python() -> Command {
+    let mut command = Command::new("python3");
+    command
+        .arg(script("grpc_peer.py"))
+        .env("PYTHONPATH", deps("grpc").canonicalize().unwrap())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        // Proxies of the machine are not meant for peers on it.
+        .env("no_proxy", "*");
+    command
+}
+
+/// A service and a sidecar in front of it, in a directory of their own.
+pub struct World {
+    _service: Process,
+    pub sidecar: Sidecar,
+    pub direct: String,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    pub async fn of_node() -> World {
+        World::start("origin", node("origin.js"), "origin ready ").await
+    }
+
+    pub async fn of_grpc() -> World {
+        let mut command = python();
+        command.arg("server");
+        World::start("grpc", command, "grpc ready ").await
+    }
+
+    async fn start(name: &str, command: Command, ready: &str) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let service = Process::start(name, command, dir.path());
+        let words = service.ready(ready, START).await;
+        let direct = format!("127.0.0.1:{}", words["port"]);
+        let sidecar = Sidecar::start(dir.path(), &yaml(&direct)).await;
+        World { _service: service, sidecar, direct, dir }
+    }
+
+    /// In front of a service that somebody else has started.
+    pub async fn before(upstream: &str) -> (Sidecar, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        (Sidecar::start(dir.path(), &yaml(upstream)).await, dir)
+    }
+
+    pub fn through(&self) -> String {
+        self.sidecar.url().strip_prefix("http://").unwrap().to_owned()
+    }
+
+    pub fn events(&self) -> Vec<Value> {
+        events(self.dir.path())
+    }
+}
+
+fn yaml(upstream: &str) -> String {
+    format!(
+        "service: t\nupstream: http://{upstream}\njournal: {{dir: journal}}\naudit: {{level: request_response}}\n"
+    )
+}
+
+/// The completed events in a journal, in order: JSON in frames, in segments that are mapped files.
+pub fn events(dir: &Path) -> Vec<Value> {
+    let mut segments: Vec<PathBuf> = std::fs::read_dir(dir.join("journal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "seg"))
+        .collect();
+    segments.sort();
+    let mut all = Vec::new();
+    for segment in segments {
+        let bytes = std::fs::read(segment).unwrap();
+        for at in memchr::memmem::find_iter(&bytes, b"{\"event_id\"") {
+            let mut stream = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
+            all.push(stream.next().unwrap().unwrap());
+        }
+    }
+    all
+}
+
+/// What Node's client saw of one of its cases.
+pub fn client(address: &str, case: &str) -> Value {
+    let mut command = node("client.js");
+    command.arg(format!("http://{address}")).arg(case);
+    output(command)
+}
+
+/// The same, still running.
+pub fn start_client(address: &str, case: &str, logs: &Path) -> Process {
+    let mut command = node("client.js");
+    command.arg(format!("http://{address}")).arg(case);
+    Process::start("client", command, logs)
+}
+
+pub fn grpc_client(address: &str) -> Value {
+    let mut command = python();
+    command.arg("client").arg(address);
+    output(command)
+}
+
+fn output(mut command: Command) -> Value {
+    let output = command.stdin(Stdio::null()).output().expect("node and python3 are needed here");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
