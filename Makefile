@@ -34,6 +34,9 @@ chaos: ## faults under load, at length: SIGKILL, full and failing disks, Kafka a
 bench: ## side by side with peers
 	bench/run.sh
 
+bench-match: ## finding operations, beside two routers
+	cargo run --quiet --release -p sidelog-bench --bin match
+
 bench-redact: ## redaction of JSON, beside serde_json
 	cargo run --release -p sidelog-bench --bin redact
 

@@ -26,8 +26,6 @@ pub struct Admin {
     pub auditor: Arc<Auditor>,
     /// Set when the sidecar drains; it is then no longer ready.
     pub draining: Arc<AtomicBool>,
-    /// The configuration without secrets, as JSON.
-    pub config: String,
 }
 
 impl Admin {
@@ -38,10 +36,14 @@ impl Admin {
             "/readyz" if self.draining.load(Ordering::Relaxed) => {
                 (StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n".into())
             }
+            // Stale rules are no reason to take the service away.
+            "/readyz" if self.auditor.standing().is_stale() => {
+                (StatusCode::OK, TEXT, "ready; the configuration in force is stale, see /config\n".into())
+            }
             "/readyz" => (StatusCode::OK, TEXT, "ready\n".into()),
             "/metrics" => (StatusCode::OK, metrics::CONTENT_TYPE, self.auditor.scrape()),
             "/config" if self.scope == Scope::Local => {
-                (StatusCode::OK, "application/json", self.config.clone())
+                (StatusCode::OK, "application/json", self.auditor.standing().as_json().to_string())
             }
             _ => (StatusCode::NOT_FOUND, TEXT, "not found; try /healthz, /readyz or /metrics\n".into()),
         }

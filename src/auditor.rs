@@ -6,7 +6,9 @@ use crate::jwks;
 use crate::metrics::Metrics;
 use crate::pseudonym::Pseudonyms;
 use crate::redact::{Redacted, StoredEvent};
+use crate::reload::Standing;
 use crate::rules::Rules;
+use arc_swap::{ArcSwap, Guard};
 use sidelog_event::{AuditEvent, MatchKind, Outcome, Stage};
 use sidelog_journal::{
     ClaimError, Disk, Journal, Missing, Opened, Options, RealDisk, Recovery, Refused, Slot, Storable,
@@ -64,11 +66,11 @@ impl Default for Faults {
 
 pub struct Auditor {
     service: String,
-    rules: Rules,
+    rules: ArcSwap<Rules>,
+    standing: Standing,
     pseudonyms: Pseudonyms,
     journal: Arc<Journal>,
     metrics: Arc<Metrics>,
-    max_body: usize,
     on_full: OnFull,
     sync_timeout: Duration,
     /// Calls open for longer are told of; zero: none.
@@ -102,7 +104,7 @@ impl Auditor {
         let pseudonyms = Pseudonyms::new(&pseudonym_key(config)?);
         let (rules, problems) =
             Rules::load(config, &pseudonyms).map_err(|p| StartError::Rules(Box::new(p)))?;
-        for problem in problems {
+        for problem in &problems {
             tracing::warn!("{problem}");
         }
         for line in rules.specs.summary() {
@@ -112,15 +114,18 @@ impl Auditor {
         jwks::watch(&rules.extractor, &metrics);
         let auditor = Auditor {
             service: config.service.clone(),
-            rules,
+            standing: Standing::new(config, &rules),
+            rules: ArcSwap::from_pointee(rules),
             pseudonyms,
             journal,
             metrics,
-            max_body: config.capture.max_body,
             on_full: config.journal.on_full,
             sync_timeout: config.journal.sync_timeout,
             started_after: config.audit.started_after,
         };
+        let stale = auditor.standing.is_stale();
+        auditor.standing.tried(&problems, stale, &[]);
+        auditor.metrics.reload_success.set(i64::from(!stale));
         for orphan in &orphans {
             auditor.record_orphan(&orphan.bytes);
         }
@@ -135,8 +140,21 @@ impl Auditor {
         &self.service
     }
 
-    pub fn rules(&self) -> &Rules {
-        &self.rules
+    /// The rules in force. A call takes them once, at its begin, and keeps them to its end.
+    pub fn rules(&self) -> Guard<Arc<Rules>> {
+        self.rules.load()
+    }
+
+    /// Puts new rules in force for the calls that begin from now on.
+    pub fn replace_rules(&self, rules: Rules) {
+        rules.extractor.adopt_keys(&self.rules().extractor);
+        jwks::watch(&rules.extractor, &self.metrics);
+        self.rules.store(Arc::new(rules));
+    }
+
+    /// What is in force since when, and what is not.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     pub fn pseudonyms(&self) -> &Pseudonyms {
@@ -149,10 +167,6 @@ impl Auditor {
 
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
-    }
-
-    pub fn max_body(&self) -> usize {
-        self.max_body
     }
 
     pub fn on_full(&self) -> OnFull {
@@ -281,7 +295,7 @@ impl Auditor {
         event.stage = Stage::Orphaned;
         event.outcome = Outcome::Unknown;
         event.error = Some("sidecar_killed".into());
-        let mut redacted = self.rules.redactor.recover(event);
+        let mut redacted = self.rules().redactor.recover(event);
         redacted.tell();
         self.record(redacted);
         self.metrics.orphaned.inc();

@@ -15,7 +15,7 @@ use crate::head::{HTTP_2, Head, HeadIndex};
 use crate::policy::Decision;
 use crate::redact::{RawBody, SchemaMarks};
 use crate::relay::{self, BodyEnd, Commit, End, Observer, Refusal, RequestFraming};
-use crate::rules::{Facts, Judged, split_target};
+use crate::rules::{Facts, Judged, Rules, split_target};
 use jiff::Timestamp;
 use sidelog_event::{AuditEvent, Delivery, Http, Level, Message, Outcome, Redactions, Stage};
 use sidelog_journal::Slot;
@@ -75,6 +75,8 @@ pub struct Exchange(Option<Box<Audited>>);
 
 struct Audited {
     auditor: Arc<Auditor>,
+    /// Those of its begin, whatever is in force meanwhile.
+    rules: Arc<Rules>,
     id: Uuid,
     time: Timestamp,
     started: Instant,
@@ -135,9 +137,10 @@ impl Exchange {
         }
         let grpc = grpc::is_grpc(head.first("content-type").unwrap_or_default()).then(Box::default);
         auditor.metrics().open_calls.inc();
-        let (request, response) = captures(auditor.max_body(), judged.decision.level, &head);
+        let (request, response) = captures(rules.max_body, judged.decision.level, &head);
         let mut audited = Box::new(Audited {
             auditor: auditor.clone(),
+            rules: Arc::clone(&rules),
             id: Uuid::now_v7(),
             time: Timestamp::now(),
             started: Instant::now(),
@@ -163,7 +166,7 @@ impl Exchange {
 impl relay::Call for Exchange {
     fn hold(&self) -> Option<usize> {
         let audited = self.0.as_ref()?;
-        (audited.decision.delivery == Delivery::Strict).then(|| audited.auditor.max_body())
+        (audited.decision.delivery == Delivery::Strict).then(|| audited.rules.max_body)
     }
 
     fn commit(&mut self, whole: bool) -> Commit {
@@ -253,7 +256,7 @@ impl Audited {
     }
 
     fn marks(&self) -> &SchemaMarks {
-        self.auditor.rules().marks(self.facts.operation_index)
+        self.rules.marks(self.facts.operation_index)
     }
 
     /// Puts what is known before forwarding into the open-call table, so that it survives kill -9.
@@ -262,9 +265,8 @@ impl Audited {
             return;
         }
         let event = self.event(Stage::Started);
-        let rules = self.auditor.rules();
         let no_body = || RawBody { complete: true, ..RawBody::default() };
-        let intent = rules.redactor.redact(event, no_body(), no_body(), self.marks());
+        let intent = self.rules.redactor.redact(event, no_body(), no_body(), self.marks());
         self.intent = self.auditor.claim(intent);
     }
 
@@ -276,7 +278,7 @@ impl Audited {
         let mut event = self.event(Stage::Started);
         self.finish(&mut event, whole);
         let no_body = RawBody { complete: true, ..RawBody::default() };
-        let intent = self.auditor.rules().redactor.redact(event, request, no_body, self.marks());
+        let intent = self.rules.redactor.redact(event, request, no_body, self.marks());
         let seq = self.auditor.record_intent(intent)?;
         if let Some(slot) = &self.intent {
             slot.told();
@@ -291,7 +293,7 @@ impl Audited {
             return;
         }
         let no_body = || RawBody { complete: true, ..RawBody::default() };
-        let redactor = &self.auditor.rules().redactor;
+        let redactor = &self.rules.redactor;
         self.auditor.record_open(redactor.redact(
             self.event(Stage::Started),
             no_body(),
@@ -327,7 +329,7 @@ impl Audited {
         let (request, response) = self.bodies(&end);
         let cut = [&request, &response].into_iter().filter(|body| body.keep && body.truncated).count();
         auditor.metrics().bodies_truncated.inc_by(cut as u64);
-        let mut redacted = auditor.rules().redactor.redact(event, request, response, self.marks());
+        let mut redacted = self.rules.redactor.redact(event, request, response, self.marks());
         redacted.tell();
         auditor.record(redacted);
         if let Some(intent) = self.intent.take() {

@@ -23,6 +23,8 @@ pub mod proxy;
 pub mod pseudonym;
 pub mod redact;
 pub mod relay;
+pub mod reload;
 pub mod rules;
 pub mod signals;
+pub mod sources;
 pub mod spec_match;

@@ -5,8 +5,9 @@ use sidelog::config::{self, Config, Problem, Severity};
 use sidelog::exit::{BAD_CONFIG, UNAVAILABLE, USAGE};
 use sidelog::journal_cmd::{self, RepairError};
 use sidelog::proxy::Sidecar;
+use sidelog::reload::Origin;
 use sidelog::{check, explain};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,7 +25,7 @@ enum Command {
     /// Say everything that is wrong with a configuration and its OpenAPI documents.
     Check(CheckArgs),
     /// Say what would be recorded of a request, and why.
-    Explain(ExplainArgs),
+    Explain(Box<ExplainArgs>),
     /// Look into a journal directory, or mend it.
     #[command(subcommand)]
     Journal(JournalCommand),
@@ -46,10 +47,13 @@ struct CheckArgs {
     /// Text to stderr, or one JSON object to stdout.
     #[arg(long, value_enum, default_value_t = check::Format::Text)]
     format: check::Format,
-    /// Warnings count as errors.
+    /// The same as `--format json`.
     #[arg(long)]
+    json: bool,
+    /// Warnings count as errors.
+    #[arg(long, visible_alias = "strict")]
     deny_warnings: bool,
-    /// Also connect to the service, Kafka and ClickHouse.
+    /// Also look at what lies outside: the service, Kafka, ClickHouse, the journal's directory.
     #[arg(long)]
     online: bool,
 }
@@ -74,6 +78,24 @@ struct ExplainArgs {
     /// A request header, `Name: value`. May be repeated.
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     headers: Vec<String>,
+    /// The request's body: its text, or `@FILE`, or `@-` for standard input.
+    #[arg(long, value_name = "BODY", conflicts_with = "stdin")]
+    body: Option<String>,
+    /// Shorthand for `-H 'Content-Type: …'`.
+    #[arg(long, value_name = "TYPE", conflicts_with = "stdin")]
+    content_type: Option<String>,
+    /// The answer's status.
+    #[arg(long, value_name = "STATUS", conflicts_with = "stdin", value_parser = clap::value_parser!(u16).range(100..=599))]
+    status: Option<u16>,
+    /// The answer's body, given like `--body`.
+    #[arg(long, value_name = "BODY", conflicts_with = "stdin")]
+    response_body: Option<String>,
+    /// The answer's content type.
+    #[arg(long, value_name = "TYPE", conflicts_with = "stdin")]
+    response_type: Option<String>,
+    /// One JSON object that tells everything, a line; with `--stdin`, for each line.
+    #[arg(long)]
+    json: bool,
     /// The address the request comes from.
     #[arg(long, default_value = "127.0.0.1")]
     peer: std::net::IpAddr,
@@ -143,7 +165,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Proxy(args) => proxy(&args),
         Command::Check(args) => run_check(&args),
-        Command::Explain(args) => run_explain(args),
+        Command::Explain(args) => run_explain(*args),
         Command::Journal(command) => journal(command),
         Command::Schema { what } => print_schema(what),
     }
@@ -195,18 +217,20 @@ fn proxy(args: &ConfigFile) -> ExitCode {
         }
     };
     // Spawned, so that the accept loop does not run on the main thread's scheduler.
-    let code = runtime.block_on(async move { tokio::spawn(serve(config)).await });
+    let origin = Origin { path: Some(args.config.clone()), env: environment, adapt: |_| () };
+    let code = runtime.block_on(async move { tokio::spawn(serve(config, origin)).await });
     code.unwrap_or(ExitCode::FAILURE)
 }
 
-async fn serve(config: Config) -> ExitCode {
-    let sidecar = match Sidecar::start(&config).await {
+async fn serve(config: Config, origin: Origin) -> ExitCode {
+    let mut sidecar = match Sidecar::start(&config).await {
         Ok(sidecar) => sidecar,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::from(UNAVAILABLE);
         }
     };
+    sidecar.follow(config, origin);
     println!("sidelog ready traffic={} admin={} local={}", sidecar.traffic, sidecar.admin, sidecar.local);
     sidelog::signals::stop().await;
     tracing::info!("draining");
@@ -217,8 +241,13 @@ async fn serve(config: Config) -> ExitCode {
 
 fn run_check(args: &CheckArgs) -> ExitCode {
     let (problems, summary) = check::run(&args.file.config, &environment, args.online);
-    check::print(&problems, &summary, args.format);
-    let bad = |p: &Problem| p.severity == Severity::Error || args.deny_warnings;
+    let format = if args.json { check::Format::Json } else { args.format };
+    check::print(&problems, &summary, format);
+    let bad = |p: &Problem| match p.severity {
+        Severity::Error => true,
+        Severity::Warning => args.deny_warnings,
+        Severity::Note => false,
+    };
     if problems.iter().any(bad) { ExitCode::from(BAD_CONFIG) } else { ExitCode::SUCCESS }
 }
 
@@ -245,19 +274,26 @@ fn run_explain(args: ExplainArgs) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
+    let request = asked(&args);
     let begun = std::time::Instant::now();
     let done = match (args.stdin, args.method, args.target) {
         (false, Some(method), Some(target)) => {
-            let Some(headers) = explain::parse_headers(&args.headers) else {
-                eprintln!("error: a header is written `Name: value`");
-                return ExitCode::from(USAGE);
+            let request = match request {
+                Ok(parts) => explain::Request { method, target, ..parts },
+                Err(told) => {
+                    eprintln!("error: {told}");
+                    return ExitCode::from(USAGE);
+                }
             };
-            explainer.one(&method, &target, &headers, &mut io::stdout().lock()).map(|()| 0)
+            let format = if args.json { explain::Format::Json } else { explain::Format::Text };
+            explainer.one(&request, format, &mut io::stdout().lock()).map(|()| 0)
         }
-        _ => explainer.bulk(io::stdin().lock(), io::BufWriter::new(io::stdout().lock())).map(|tally| {
-            eprintln!("{}", tally.summary(begun.elapsed()));
-            tally.unreadable
-        }),
+        _ => explainer.bulk(io::stdin().lock(), io::BufWriter::new(io::stdout().lock()), args.json).map(
+            |tally| {
+                eprintln!("{}", tally.summary(begun.elapsed()));
+                tally.unreadable
+            },
+        ),
     };
     match done {
         Ok(0) => ExitCode::SUCCESS,
@@ -271,6 +307,35 @@ fn run_explain(args: ExplainArgs) -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What the options say of the request, but for method and target.
+fn asked(args: &ExplainArgs) -> Result<explain::Request, String> {
+    let mut headers = explain::parse_headers(&args.headers).ok_or("a header is written `Name: value`")?;
+    headers.extend(args.content_type.iter().map(|t| ("Content-Type".to_owned(), t.clone())));
+    let body = |text: &Option<String>| text.as_deref().map(read_body).transpose();
+    let (request, answer) = (body(&args.body)?, body(&args.response_body)?);
+    let told = args.status.is_some() || answer.is_some() || args.response_type.is_some();
+    let response = told.then(|| explain::Response {
+        status: args.status,
+        content_type: args.response_type.clone().unwrap_or_default(),
+        body: answer.unwrap_or_default(),
+    });
+    let bodies = explain::Bodies { request, response };
+    Ok(explain::Request { headers, bodies, ..explain::Request::default() })
+}
+
+/// `@FILE`, `@-` or the text itself.
+fn read_body(text: &str) -> Result<Vec<u8>, String> {
+    match text.strip_prefix('@') {
+        None => Ok(text.as_bytes().to_vec()),
+        Some("-") => {
+            let mut bytes = Vec::new();
+            io::stdin().lock().read_to_end(&mut bytes).map_err(|e| format!("standard input: {e}"))?;
+            Ok(bytes)
+        }
+        Some(file) => std::fs::read(file).map_err(|e| format!("cannot read `{file}`: {}", e.kind())),
     }
 }
 

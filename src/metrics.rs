@@ -14,6 +14,12 @@ pub struct Reason {
     pub reason: &'static str,
 }
 
+/// How something went.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Attempt {
+    pub result: &'static str,
+}
+
 /// The media type of `/metrics`.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -91,6 +97,10 @@ metrics! {
     ship_failures: Family<Reason, Counter> = "sidelog_ship_failures",
     /// Events too large for the journal or for Kafka, kept without their bodies.
     slimmed: Counter = "sidelog_slimmed_records",
+    /// Attempts to put changed configuration and documents in force, by result.
+    reloads: Family<Attempt, Counter> = "sidelog_reload",
+    /// Whether all of the configuration and the documents on disk is in force, but for what needs a restart.
+    reload_success: Gauge = "sidelog_config_last_reload_success",
 }
 
 impl Metrics {
@@ -114,6 +124,10 @@ impl Metrics {
         self.lost.get_or_create(&Reason { reason }).inc_by(events);
     }
 
+    pub fn reload(&self, result: &'static str) {
+        self.reloads.get_or_create(&Attempt { result }).inc();
+    }
+
     pub fn jwks_failure(&self, reason: &'static str) {
         self.jwks_failures.get_or_create(&Reason { reason }).inc();
     }
@@ -134,6 +148,7 @@ mod tests {
         metrics.refuse("bare_lf");
         metrics.lose("full");
         metrics.ship_failure("delivery");
+        metrics.reload("failure");
         metrics.jwks_failure("connect");
         metrics.events.inc();
         let text = metrics.encode();

@@ -3,10 +3,11 @@
 
 use crate::admin::{Admin, Scope};
 use crate::auditor::{Auditor, Faults, StartError};
-use crate::config::{self, Config, Upstream};
+use crate::config::{Config, Upstream};
 use crate::emit::Shipper;
 use crate::exchange::Watcher;
 use crate::relay::{self, Connection, Settings, Wire};
+use crate::reload::{Origin, Reloader};
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
 use pingora_core::apps::http_app::HttpServer;
@@ -39,6 +40,7 @@ pub struct Sidecar {
     stop: watch::Sender<bool>,
     cut: watch::Sender<bool>,
     services: Vec<JoinHandle<()>>,
+    reloader: Option<Reloader>,
     /// Tells of calls that are open for long.
     open_calls: Option<Ticker>,
 }
@@ -88,12 +90,7 @@ impl Sidecar {
         let traffic = started.listen(config.listen, app, "traffic")?;
         let mut admins = Vec::new();
         for (address, scope) in [(config.admin.listen, Scope::Pod), (config.admin.local, Scope::Local)] {
-            let admin = Admin {
-                scope,
-                auditor: auditor.clone(),
-                draining: connections.draining.clone(),
-                config: config::effective(config).to_string(),
-            };
+            let admin = Admin { scope, auditor: auditor.clone(), draining: connections.draining.clone() };
             admins.push(started.listen(address, HttpServer::new_app(admin), "admin")?);
         }
         let open_calls = auditor.tells_open_calls().then(|| Ticker::start(auditor.clone()));
@@ -108,8 +105,17 @@ impl Sidecar {
             stop,
             cut,
             services: started.services,
+            reloader: None,
             open_calls,
         })
+    }
+
+    /// From now on, changes of the files that `config` was made of take effect; at once on SIGHUP.
+    pub fn follow(&mut self, config: Config, origin: Origin) {
+        match Reloader::start(&self.auditor, config, origin) {
+            Ok(reloader) => self.reloader = Some(reloader),
+            Err(error) => tracing::error!(%error, "changes of the configuration will need a restart"),
+        }
     }
 
     pub fn auditor(&self) -> &Arc<Auditor> {
@@ -120,6 +126,7 @@ impl Sidecar {
     /// Those cut off are recorded as such.
     pub async fn quiesce(&mut self) {
         self.connections.draining.store(true, Ordering::Relaxed);
+        self.reloader = None;
         // Receivers live as long as the services; an error means that none is left to tell.
         let _ = self.stop.send(true);
         for service in self.services.drain(..) {

@@ -4,14 +4,16 @@
 use crate::config::{self, Config, Place, Problem, Severity, Unknown};
 use crate::extract::{self, Call as Inner, Calls, Extractor, Hints, Source};
 use crate::head::Head;
-use crate::openapi::{self, LoadError};
+use crate::openapi::{self, Document, LoadError};
 use crate::policy::{self, Call, Decision, OperationRef, Policy};
 use crate::pseudonym::Pseudonyms;
 use crate::redact::{Redactor, SchemaMarks};
+use crate::sources::{Digest, Sources};
 use crate::spec_match::{self, Found, SpecMatcher};
+use sha2::{Digest as _, Sha256};
 use sidelog_event as event;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug)]
 pub struct Rules {
@@ -24,6 +26,24 @@ pub struct Rules {
     hints: Vec<Hints>,
     /// Names that each operation's schemas mark as secret, by operation; the last is for none.
     marks: Vec<SchemaMarks>,
+    /// Bytes of each body kept for the event.
+    pub max_body: usize,
+    /// Tells these rules from others: a digest of the configuration and of the documents in use.
+    pub version: String,
+    /// Documents, in the order of the configuration.
+    documents: Vec<Known>,
+}
+
+/// A document of the configuration, as these rules use it.
+#[derive(Debug, Clone)]
+struct Known {
+    path: PathBuf,
+    /// Of the version in use; none where it could never be read.
+    digest: Option<Digest>,
+    /// The files on disk when they were last read, which may be of a broken version that is not used.
+    files: Sources,
+    /// An older version is in use.
+    kept: bool,
 }
 
 /// What is known of a call when its head is whole.
@@ -52,26 +72,32 @@ impl Rules {
     /// missing or broken document must not stop traffic. Fails only on what the configuration itself
     /// says (keys, algorithms).
     pub fn load(config: &Config, pseudonyms: &Pseudonyms) -> Result<(Rules, Vec<Problem>), Problem> {
+        Rules::build(config, pseudonyms, None)
+    }
+
+    /// Builds new rules in the place of these. A document that can no longer be used stays in the
+    /// version that these have of it.
+    pub fn again(&self, config: &Config, pseudonyms: &Pseudonyms) -> Result<(Rules, Vec<Problem>), Problem> {
+        Rules::build(config, pseudonyms, Some(self))
+    }
+
+    fn build(
+        config: &Config,
+        pseudonyms: &Pseudonyms,
+        before: Option<&Rules>,
+    ) -> Result<(Rules, Vec<Problem>), Problem> {
         let mut problems = Vec::new();
         let mut documents = Vec::new();
-        // Of a file that is not there, `config::load` has told, with its place.
+        let mut sources = Vec::new();
         // Fields take memory: they are remembered only where they are asked for.
-        let load = match config.redact.unknown {
-            Unknown::Keep => openapi::load,
-            Unknown::Mask => openapi::load_with_fields,
-        };
-        for path in config.openapi.iter().filter(|p| p.is_file()) {
-            match load(path) {
-                Ok((mut document, warnings)) => {
-                    document.operations.iter_mut().for_each(|o| o.let_span(&config.multi_segment));
-                    problems.extend(warnings.into_iter().map(|w| from_warning(path, w)));
-                    // Two documents may have the same name in different directories.
-                    document.name = path.display().to_string();
-                    problems.extend(locate(path, odd_hints(&document)));
-                    documents.push(document);
-                }
-                Err(error) => problems.push(from_load_error(path, &error)),
+        let fields = config.redact.unknown == Unknown::Mask;
+        for path in &config.openapi {
+            let (source, document) = Known::read(path, fields, before, &mut problems);
+            if let Some(mut document) = document {
+                document.operations.iter_mut().for_each(|o| o.let_span(&config.multi_segment));
+                documents.push(document);
             }
+            sources.push(source);
         }
         let (specs, mut warnings) = SpecMatcher::new(documents, &config.base_path);
         for path in &config.openapi {
@@ -90,10 +116,37 @@ impl Rules {
         marks.push(SchemaMarks::default());
         let hints = specs.operations().iter().map(|o| Hints::read(&o.extensions).0);
         let hints = hints.chain([Hints::default()]).collect();
-        let policy = Policy::new(&config.audit);
-        let mut rules = Rules { specs, policy, extractor, redactor, hints, marks };
+        let mut rules = Rules {
+            specs,
+            policy: Policy::new(&config.audit),
+            extractor,
+            redactor,
+            hints,
+            marks,
+            max_body: config.capture.max_body,
+            version: version(config, &sources),
+            documents: sources,
+        };
         rules.complete_hints(&reason_sources(&config.reason));
         Ok((rules, problems))
+    }
+
+    /// Every file of the documents, as it was when it was last read.
+    pub fn sources(&self) -> Sources {
+        let mut all = Sources::default();
+        self.documents.iter().for_each(|source| all.extend(source.files.clone()));
+        all
+    }
+
+    /// Each document with its files.
+    pub fn document_files(&self) -> impl Iterator<Item = (&Path, &Sources)> {
+        self.documents.iter().map(|source| (source.path.as_path(), &source.files))
+    }
+
+    /// Documents that cannot be used as they are on disk, and whether an older version of each is in use.
+    pub fn unusable(&self) -> impl Iterator<Item = (&Path, bool)> {
+        let unusable = |source: &&Known| source.kept || source.digest.is_none();
+        self.documents.iter().filter(unusable).map(|source| (source.path.as_path(), source.kept))
     }
 
     /// Adds the places of the configuration, and takes out those under names that mean a secret: what
@@ -244,6 +297,78 @@ impl Rules {
     }
 }
 
+impl Known {
+    /// Reads a document, or takes the version in use before of one that cannot be used. What is wrong
+    /// with it is added to the problems; of one that is not there, `config::load` has told, with its
+    /// place.
+    fn read(
+        path: &Path,
+        fields: bool,
+        before: Option<&Rules>,
+        problems: &mut Vec<Problem>,
+    ) -> (Known, Option<Document>) {
+        let mut source =
+            Known { path: path.to_owned(), digest: None, files: Sources::default(), kept: false };
+        let loaded = path.is_file().then(|| openapi::load_noting(path, fields, &mut source.files));
+        if source.files.is_empty() {
+            source.files.look(path);
+        }
+        match loaded {
+            Some(Ok((mut document, warnings))) => {
+                problems.extend(warnings.into_iter().map(|w| from_warning(path, w)));
+                // What was whole before shall not lose operations to a slip in a file beside it.
+                if let Some(kept) = source.keep(before).filter(|kept| kept.unread < document.unread) {
+                    let text = "files it refers to cannot be read; the version read before stays in use";
+                    let message = format!("{}: {text}", path.display());
+                    problems.push(problem(Severity::Error, None, message));
+                    return (source, Some(kept));
+                }
+                source.kept = false;
+                // Two documents may have the same name in different directories.
+                document.name = path.display().to_string();
+                problems.extend(locate(path, odd_hints(&document)));
+                source.digest = Some(source.files.digest());
+                (source, Some(document))
+            }
+            Some(Err(error)) => {
+                let kept = source.keep(before);
+                problems.push(from_load_error(path, &error, kept.is_some()));
+                (source, kept)
+            }
+            None => {
+                let kept = source.keep(before);
+                if kept.is_some() {
+                    let message = format!("{} is gone; the version read before stays in use", path.display());
+                    let help = "put it back, or take it out of `openapi`".to_owned();
+                    problems.push(Problem { help: Some(help), ..problem(Severity::Error, None, message) });
+                }
+                (source, kept)
+            }
+        }
+    }
+
+    /// The document as it was in use before, where it was.
+    fn keep(&mut self, before: Option<&Rules>) -> Option<Document> {
+        let before = before?;
+        let document = before.specs.document(&self.path.display().to_string())?;
+        let older = before.documents.iter().find(|source| source.path == self.path)?;
+        (self.digest, self.kept) = (older.digest, true);
+        Some(document)
+    }
+}
+
+/// Of the configuration as it is in force, of the files it was read from, and of the documents in use.
+fn version(config: &Config, documents: &[Known]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(config::effective(config).to_string());
+    hash.update(config.sources.digest());
+    for source in documents {
+        hash.update(source.path.as_os_str().as_encoded_bytes());
+        hash.update(source.digest.unwrap_or_default());
+    }
+    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Characters of a path inside a batch.
 const MAX_INNER_PATH: usize = 256;
 
@@ -342,7 +467,7 @@ pub fn from_warning(document: &Path, warning: openapi::Warning) -> Problem {
     Problem { place, message, help, severity: Severity::Warning }
 }
 
-fn from_load_error(document: &Path, error: &LoadError) -> Problem {
+fn from_load_error(document: &Path, error: &LoadError, kept: bool) -> Problem {
     let (place, message) = match error {
         LoadError::Syntax { file, line, column, text, .. }
         | LoadError::NotOpenApi { file, line, column, text, .. } => {
@@ -358,7 +483,9 @@ fn from_load_error(document: &Path, error: &LoadError) -> Problem {
             format!("{} and the files it refers to are larger than {limit_mib}MiB", document.display()),
         ),
     };
-    let help = format!("{}; until then, calls are recorded without operations", error.help());
+    let meanwhile =
+        if kept { "the version read before stays in use" } else { "calls are recorded without operations" };
+    let help = format!("{}; until then, {meanwhile}", error.help());
     Problem { place, message, help: Some(help), severity: Severity::Error }
 }
 

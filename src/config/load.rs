@@ -7,9 +7,10 @@ use super::problem::{Help, Pos, Problems, Severity, nearest, one_of, shown, show
 use super::tree::At;
 use super::{
     Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Journal, Kafka, Level, OnFull, Reason,
-    Redact, Relay, Rule, Secret, Selector, Standalone, Unknown, Upstream, properties, units, yaml,
+    Redact, Relay, Reload, Rule, Secret, Selector, Standalone, Unknown, Upstream, properties, units, yaml,
 };
 use crate::extract::Source;
+use crate::sources::Sources;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ const ADDRESS_HEADERS: &[&str] = &["X-Forwarded-For", "Forwarded", "X-Real-IP"];
 
 /// The valid configuration; meaningless where `problems` has an error.
 pub(super) fn validate(file: &yaml::File, dir: &Path, problems: &mut Problems) -> Config {
-    let mut check = Check { dir, problems };
+    let mut check = Check { dir, problems, sources: Sources::default() };
     let listen = check.address(&file.listen, "listen");
     let upstream = check.upstream(&file.upstream);
     let admin = check.admin(&file.admin);
@@ -66,6 +67,8 @@ pub(super) fn validate(file: &yaml::File, dir: &Path, problems: &mut Problems) -
             data: check.path(&file.standalone.data, "standalone.data"),
             http_port: file.standalone.http_port.value,
         },
+        reload: Reload { interval: check.duration(&file.reload.interval, "reload.interval") },
+        sources: check.sources,
     }
 }
 
@@ -73,6 +76,8 @@ pub(super) fn validate(file: &yaml::File, dir: &Path, problems: &mut Problems) -
 pub(super) struct Check<'a> {
     dir: &'a Path,
     problems: &'a mut Problems,
+    /// The files read so far.
+    sources: Sources,
 }
 
 impl Check<'_> {
@@ -193,7 +198,10 @@ impl Check<'_> {
     pub fn file(&mut self, value: &At<String>, key: &str) -> Option<(PathBuf, Vec<u8>)> {
         let path = self.dir.join(self.text(value, key));
         match read_bounded(&path) {
-            Ok(bytes) => Some((path, bytes)),
+            Ok(bytes) => {
+                self.sources.read(&path, &bytes);
+                Some((path, bytes))
+            }
             Err(why) => {
                 let help = "paths are relative to the configuration file";
                 let name = if value.from_env { "the file".to_string() } else { shown_path(&path) };

@@ -23,6 +23,7 @@ pub use load::{MIN_PSEUDONYM_KEY, read_bounded, read_pseudonym_key};
 pub use problem::{Problem, Severity};
 pub use view::effective;
 
+use crate::sources::Sources;
 use ipnet::IpNet;
 use sidelog_event::{Delivery, Level};
 use std::borrow::Cow;
@@ -52,8 +53,12 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
         vec![Problem { place: None, message, help: Some(help), severity: Severity::Error }]
     };
     let bytes = std::fs::read(path).map_err(|e| unreadable(load::why(&e)))?;
+    let mut sources = Sources::default();
+    sources.read(path, &bytes);
     let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".to_string()))?;
-    from_text(&text, &name, path.parent().unwrap_or(Path::new("")), env)
+    let (mut config, problems) = from_text(&text, &name, path.parent().unwrap_or(Path::new("")), env)?;
+    config.sources.extend(sources);
+    Ok((config, problems))
 }
 
 /// Checks a text. `file_name` stands in messages, and files are looked for from `dir`.
@@ -161,6 +166,16 @@ pub struct Config {
     pub admin: Admin,
     pub relay: Relay,
     pub standalone: Standalone,
+    pub reload: Reload,
+    /// What it was read from: the file itself, keys and passwords; not the OpenAPI documents.
+    pub sources: Sources,
+}
+
+/// How changes of the files are noticed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reload {
+    /// How often they are looked at; zero: only on SIGHUP.
+    pub interval: std::time::Duration,
 }
 
 /// `http://host:port`. (`https://` and `unix:` arrive with TLS.)

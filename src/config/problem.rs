@@ -25,6 +25,8 @@ pub enum Severity {
     Error,
     /// The configuration works; this is probably not what was meant.
     Warning,
+    /// Worth knowing; nothing is wrong.
+    Note,
 }
 
 impl Severity {
@@ -32,6 +34,7 @@ impl Severity {
         match self {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Note => "note",
         }
     }
 }

@@ -32,6 +32,8 @@ pub fn effective(config: &Config) -> Value {
         admin,
         relay,
         standalone,
+        reload,
+        sources: _,
     } = config;
     let host =
         if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.clone() };
@@ -86,6 +88,7 @@ pub fn effective(config: &Config) -> Value {
         "admin": { "listen": admin.listen, "local": admin.local },
         "relay": relay_bounds(relay),
         "standalone": { "data": standalone.data, "http_port": standalone.http_port },
+        "reload": { "interval": units::show_duration(reload.interval) },
     })
 }
 

@@ -58,6 +58,7 @@ pub(super) struct File {
     pub admin: Admin,
     pub relay: Relay,
     pub standalone: Standalone,
+    pub reload: Reload,
 }
 
 /// Which calls are recorded, and how much of them.
@@ -550,6 +551,15 @@ pub(super) struct Standalone {
     pub http_port: At<u16>,
 }
 
+/// Changes of this file and of the documents take effect while calls go on.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Reload {
+    /// How often their contents are looked at; `0s`: only on SIGHUP.
+    #[schemars(example = &"5s")]
+    pub interval: At<Span>,
+}
+
 fn text(s: &str) -> At<String> {
     At::unset(s)
 }
@@ -576,6 +586,7 @@ impl Default for File {
             admin: Admin::default(),
             relay: Relay::default(),
             standalone: Standalone::default(),
+            reload: Reload::default(),
         }
     }
 }
@@ -712,6 +723,12 @@ impl Default for Relay {
             upgrades: vec![text("websocket")],
             threads: At::unset(0u32),
         }
+    }
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Reload { interval: At::unset(Span("5s".into())) }
     }
 }
 

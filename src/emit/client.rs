@@ -5,12 +5,13 @@ use crate::config;
 use crate::metrics::Metrics;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{ProducerContext, ThreadedProducer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(super) type Client = ThreadedProducer<Context>;
 
@@ -56,6 +57,26 @@ pub(super) fn config(kafka: &config::Kafka, batch_bytes: usize) -> ClientConfig 
     client.set("batch.size", batch_bytes.to_string());
     client.set("bootstrap.servers", kafka.brokers.join(","));
     client
+}
+
+/// How many partitions a topic has: 0 where there is no such topic, which this never makes. The error
+/// is a sentence: no answer, no rights.
+pub fn topic_partitions(kafka: &config::Kafka, within: Duration) -> Result<usize, String> {
+    let mut settings = ClientConfig::new();
+    for (key, value) in &kafka.properties {
+        settings.set(key, value);
+    }
+    settings.set("bootstrap.servers", kafka.brokers.join(","));
+    // A producer that asks for a topic may make it.
+    settings.set("allow.auto.create.topics", "false");
+    let client: BaseConsumer = settings.create().map_err(|e| e.to_string())?;
+    let metadata = client.fetch_metadata(Some(&kafka.topic), within).map_err(|e| e.to_string())?;
+    let Some(topic) = metadata.topics().first() else { return Ok(0) };
+    match topic.error().map(RDKafkaErrorCode::from) {
+        None => Ok(topic.partitions().len()),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(0),
+        Some(code) => Err(code.to_string()),
+    }
 }
 
 /// The batch size to begin with.

@@ -18,6 +18,7 @@ mod window;
 
 use crate::config;
 use crate::metrics::Metrics;
+pub use client::topic_partitions;
 use client::{Client, Context};
 use message::Form;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};

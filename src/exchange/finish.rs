@@ -42,7 +42,7 @@ impl Audited {
             self.answer.location = location.to_vec();
         }
         if self.decision.level != Level::RequestResponse && self.looks_at_answer() {
-            self.response.look(self.auditor.max_body().min(MAX_LOOK));
+            self.response.look(self.rules.max_body.min(MAX_LOOK));
         }
     }
 
@@ -51,7 +51,7 @@ impl Audited {
         let index = self.facts.operation_index;
         let wanted = self.facts.operation.op == Op::Create
             || self.status == Some(201)
-            || matches!(self.auditor.rules().id_source(index), Some(Source::Answer(_)));
+            || matches!(self.rules.id_source(index), Some(Source::Answer(_)));
         let id = wanted && self.status.is_some_and(|s| s / 100 == 2) && has(b"json");
         plain(&self.answer.encoding) && (id || has(b"application/grpc-web"))
     }
@@ -65,7 +65,7 @@ impl Audited {
         self.inner_calls(event, media, body, whole);
         self.grpc_end(event);
         self.created(event);
-        self.auditor.rules().hint(self.facts.operation_index, &mut event.operation);
+        self.rules.hint(self.facts.operation_index, &mut event.operation);
         self.id_by_document(event, media, body);
         self.reason(event, media, body);
     }
@@ -104,7 +104,7 @@ impl Audited {
         if calls.cut {
             event.flags.push(extract::flags::CALLS_TRUNCATED.into());
         }
-        self.auditor.rules().carry(&mut event.operation, calls);
+        self.rules.carry(&mut event.operation, calls);
     }
 
     /// gRPC answers 200 to everything; its own status says how it ended.
@@ -141,7 +141,7 @@ impl Audited {
         } else if operation.op == Op::Create
             && operation.resource_id.is_empty()
             && let Some((name, id)) = created::in_body(&operation.resource_type, self.readable_answer())
-            && !self.auditor.rules().is_secret([&*name], self.facts.operation_index)
+            && !self.rules.is_secret([&*name], self.facts.operation_index)
         {
             operation.resource_id = id.into();
         }
@@ -157,7 +157,7 @@ impl Audited {
         let (path, _) = crate::rules::split_target(head.target());
         let host = head.first("host").unwrap_or_default();
         let place = created::location(&self.answer.location, host, path)?;
-        if let Some((item, id)) = self.auditor.rules().item(&place.path) {
+        if let Some((item, id)) = self.rules.item(&place.path) {
             let fits = status == 201 || (op == Op::Create && item == kind);
             return id.filter(|_| fits).map(|id| (Some(item), id));
         }
@@ -176,7 +176,7 @@ impl Audited {
 
     /// `x-audit-resource-id` of the document.
     fn id_by_document(&self, event: &mut AuditEvent<'_>, media: &[u8], body: &[u8]) {
-        let id = match self.auditor.rules().id_source(self.facts.operation_index) {
+        let id = match self.rules.id_source(self.facts.operation_index) {
             None => return,
             Some(Source::Body(steps)) => Source::in_body(steps, media, body),
             Some(Source::Answer(steps)) => Source::in_body(steps, &self.answer.media, self.readable_answer()),
@@ -191,7 +191,7 @@ impl Audited {
         if event.reason.is_some() {
             return;
         }
-        let places = self.auditor.rules().reasons(self.facts.operation_index);
+        let places = self.rules.reasons(self.facts.operation_index);
         let in_body = |source: &Source| match source {
             Source::Body(steps) => Source::in_body(steps, media, body),
             _ => None,

@@ -280,7 +280,8 @@ fn scalar(node: &Node) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openapi::load_with_fields;
+    use crate::openapi::load_noting;
+    use crate::sources::Sources;
 
     const DOCUMENT: &str = r##"
 openapi: 3.1.0
@@ -318,7 +319,7 @@ components:
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("openapi.yaml");
         std::fs::write(&path, text).unwrap();
-        let (document, _) = load_with_fields(&path).unwrap();
+        let (document, _) = load_noting(&path, true, &mut Sources::default()).unwrap();
         document.operations.into_iter().map(|o| o.fields.unwrap()).collect()
     }
 

@@ -6,6 +6,7 @@
 
 use super::tree::{self, Node, push_token};
 use super::{LoadError, Warning};
+use crate::sources::Sources;
 use percent_encoding::percent_decode_str;
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
@@ -33,10 +34,16 @@ pub(super) struct Files {
     /// Network addresses that were refused, each with one warning.
     remote: HashSet<String>,
     root_dir: PathBuf,
+    /// The same directory as the document was asked for: what is mounted there may change.
+    asked_dir: PathBuf,
     bytes: u64,
+    /// What was read, and what was looked for in vain.
+    pub sources: Sources,
     /// All properties of schemas are wanted, not only those that can bear a mark.
     fields: bool,
     pub warnings: Vec<Warning>,
+    /// References to files that are not there or cannot be read.
+    pub unread: usize,
 }
 
 /// A node and where it stands.
@@ -62,7 +69,7 @@ impl<'a> At<'a> {
 
 impl Files {
     /// Reads the root document and every file it needs; `fields`: with all properties of schemas.
-    pub fn read(path: &Path, fields: bool) -> Result<Files, LoadError> {
+    pub fn read(path: &Path, fields: bool, sources: &mut Sources) -> Result<Files, LoadError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let parent = match path.parent() {
             Some(p) if !p.as_os_str().is_empty() => p,
@@ -76,18 +83,25 @@ impl Files {
             known: HashMap::new(),
             remote: HashSet::new(),
             root_dir: root_dir.clone(),
+            asked_dir: path.parent().unwrap_or(Path::new("")).to_owned(),
             bytes: 0,
+            sources: Sources::default(),
             fields,
             warnings: Vec::new(),
+            unread: 0,
         };
-        let tree = files.parse_file(&real, &name)?;
+        let tree = files.parse_file(&real, &name, path);
+        sources.extend(std::mem::take(&mut files.sources));
+        let tree = tree?;
         files.known.insert(root_dir.join(&name), Some(0));
         files.files.push(File { name, tree, dir: root_dir, path: real });
         files.follow_all();
+        sources.extend(std::mem::take(&mut files.sources));
         Ok(files)
     }
 
-    fn parse_file(&mut self, path: &Path, name: &str) -> Result<Node, LoadError> {
+    /// `asked`: the way that leads here, for whoever looks for changes.
+    fn parse_file(&mut self, path: &Path, name: &str, asked: &Path) -> Result<Node, LoadError> {
         let unreadable = |source| LoadError::Read { file: name.to_owned(), source };
         let meta = std::fs::metadata(path).map_err(unreadable)?;
         if !meta.is_file() {
@@ -95,9 +109,11 @@ impl Files {
         }
         self.bytes = self.bytes.saturating_add(meta.len());
         if self.bytes > MAX_BYTES {
+            self.sources.look(asked);
             return Err(LoadError::TooLarge { file: name.to_owned(), limit_mib: MAX_BYTES >> 20 });
         }
         let bytes = std::fs::read(path).map_err(unreadable)?;
+        self.sources.read(asked, &bytes);
         let fault = |f: tree::Fault| LoadError::Syntax {
             file: name.to_owned(),
             line: f.line,
@@ -132,6 +148,7 @@ impl Files {
                     let file = self.files.get(next).map_or_else(String::new, |f| f.name.clone());
                     let warning = Warning::new(file, pointer, format!("$ref {reference} {text}"));
                     self.warnings.push(warning.mend(help));
+                    self.unread += 1;
                 }
             }
             next += 1;
@@ -160,10 +177,10 @@ impl Files {
         }
         // Checked before and after symbolic links are followed, so that a refused path says
         // nothing about whether it exists.
-        if !wanted.starts_with(&self.root_dir) {
-            return Err(outside());
-        }
+        let Ok(inside) = wanted.strip_prefix(&self.root_dir) else { return Err(outside()) };
+        let asked = self.asked_dir.join(inside);
         let real = wanted.canonicalize().map_err(|e| {
+            self.sources.look(&asked);
             let text = format!("cannot be read: {}", super::why(&e));
             (text, "a reference is relative to the file it stands in")
         })?;
@@ -172,10 +189,12 @@ impl Files {
         }
         if let Some(same) = self.files.iter().position(|f| f.path == real) {
             self.known.insert(wanted, Some(same));
+            self.sources.look(&asked);
             return Ok(());
         }
         let name = wanted.strip_prefix(&self.root_dir).unwrap_or(&wanted).display().to_string();
-        let tree = self.parse_file(&real, &name).map_err(|e| (format!("cannot be used: {e}"), e.help()))?;
+        let tree =
+            self.parse_file(&real, &name, &asked).map_err(|e| (format!("cannot be used: {e}"), e.help()))?;
         let dir = wanted.parent().unwrap_or(&self.root_dir).to_path_buf();
         self.known.insert(wanted, Some(self.files.len()));
         self.files.push(File { name, tree, dir, path: real });
@@ -300,7 +319,7 @@ mod tests {
         );
         write(&dir, "more/b.yaml", "x/y: {$ref: '../api.yaml#/g'}");
         std::os::unix::fs::symlink(outer.path().join("secret.yml"), dir.join("link.yml")).unwrap();
-        let files = Files::read(&root, false).unwrap();
+        let files = Files::read(&root, false, &mut Sources::default()).unwrap();
         let texts: Vec<_> = files.warnings.iter().map(|w| (w.pointer.as_str(), w.text.as_str())).collect();
         assert_eq!(texts.len(), 5, "{texts:?}");
         for (pointer, want) in [
@@ -320,7 +339,7 @@ mod tests {
     fn circles_end() {
         let dir = tempfile::tempdir().unwrap();
         let root = write(dir.path(), "a.yaml", "x: {$ref: '#/y'}\ny: {$ref: '#/x'}\n");
-        let files = Files::read(&root, false).unwrap();
+        let files = Files::read(&root, false, &mut Sources::default()).unwrap();
         assert!(files.deref(files.root().unwrap().get("x").unwrap()).is_err());
     }
 
@@ -332,7 +351,7 @@ mod tests {
         for name in ["a.yaml", "b.yaml"] {
             std::os::unix::fs::symlink(format!("..2024/{name}"), dir.path().join(name)).unwrap();
         }
-        let files = Files::read(&dir.path().join("a.yaml"), false).unwrap();
+        let files = Files::read(&dir.path().join("a.yaml"), false, &mut Sources::default()).unwrap();
         assert!(files.warnings.is_empty(), "{:?}", files.warnings);
         assert!(files.deref(files.root().unwrap().get("x").unwrap()).unwrap().node.get("y").is_some());
     }

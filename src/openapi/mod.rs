@@ -13,6 +13,7 @@
 //! declared fields that an operation's schemas know, where they are wanted
 //! marks    names marked as secret in an operation's schemas
 //! locate   JSON pointer → line and column, for messages
+//! scan     names of fields and what asks for credentials, for `sidelog check`
 //! strict   openapiv3's opinion on 3.0 documents, for `sidelog check`
 //! ```
 
@@ -21,14 +22,17 @@ mod files;
 mod locate;
 mod marks;
 mod read;
+mod scan;
 mod servers;
 mod strict;
 mod tree;
 
 pub use declared::{Declared, Fields, ShapeId};
 pub use marks::SchemaMarks;
+pub use scan::{Scan, scan};
 pub use strict::strict_opinion;
 
+use crate::sources::Sources;
 use std::fmt;
 use std::path::Path;
 
@@ -48,6 +52,8 @@ pub struct Document {
     pub paths: usize,
     /// Operations that could not be read; each has a warning.
     pub skipped: usize,
+    /// References to files that could not be read; each has a warning.
+    pub unread: usize,
     pub operations: Vec<Operation>,
 }
 
@@ -71,7 +77,7 @@ pub struct Operation {
     /// What else must be in the request: `?beta=true` or `#Action=ListUsers` in the template.
     pub discriminators: Vec<Discriminator>,
     pub marks: SchemaMarks,
-    /// What its schemas declare; only with [`load_with_fields`].
+    /// What its schemas declare; only where [`load_noting`] was asked for them.
     pub fields: Option<Fields>,
     /// `x-audit-…` of the operation, its path item or the document's root; the nearest of each.
     pub extensions: Vec<(String, serde_json::Value)>,
@@ -140,12 +146,14 @@ impl Warning {
         Warning::new(file, "", text)
     }
 
+    /// A warning about a node of a file.
+    pub(crate) fn of_node(file: &str, pointer: &str, text: impl Into<String>) -> Self {
+        Warning::new(file, pointer, text)
+    }
+
     /// A warning about an operation, where the document itself (not a file it refers to) has it.
     pub(crate) fn of_operation(file: &str, operation: &Operation, text: impl Into<String>) -> Self {
-        let mut pointer = String::from("/paths");
-        tree::push_token(&mut pointer, &operation.template);
-        tree::push_token(&mut pointer, &operation.method.to_ascii_lowercase());
-        Warning::new(file, pointer, text)
+        Warning::new(file, operation.pointer(), text)
     }
 
     pub(crate) fn mend(mut self, help: impl Into<String>) -> Self {
@@ -201,6 +209,14 @@ fn why(error: &std::io::Error) -> String {
 }
 
 impl Operation {
+    /// Where the document has it, unless it is in a file that it refers to.
+    pub fn pointer(&self) -> String {
+        let mut pointer = String::from("/paths");
+        tree::push_token(&mut pointer, &self.template);
+        tree::push_token(&mut pointer, &self.method.to_ascii_lowercase());
+        pointer
+    }
+
     /// Lets the path parameters of these names span slashes, as if the document marked them.
     pub fn let_span(&mut self, names: &[String]) {
         for name in names.iter().filter(|n| self.template.contains(&format!("{{{n}}}"))) {
@@ -257,17 +273,23 @@ pub(crate) fn suffix_start(template: &str) -> Option<usize> {
 
 /// Loads a document with the files it refers to.
 pub fn load(path: &Path) -> Result<(Document, Vec<Warning>), LoadError> {
-    load_some(path, false)
+    load_noting(path, false, &mut Sources::default())
 }
 
 /// As [`load`]; the operations remember which fields their schemas declare.
 pub fn load_with_fields(path: &Path) -> Result<(Document, Vec<Warning>), LoadError> {
-    load_some(path, true)
+    load_noting(path, true, &mut Sources::default())
 }
 
-fn load_some(path: &Path, fields: bool) -> Result<(Document, Vec<Warning>), LoadError> {
+/// As [`load`]. `fields`: the operations remember which fields their schemas declare. `sources` gets
+/// every file that was read or looked for, also where this fails.
+pub fn load_noting(
+    path: &Path,
+    fields: bool,
+    sources: &mut Sources,
+) -> Result<(Document, Vec<Warning>), LoadError> {
     let loaded = tree::with_stack(|| {
-        let mut files = files::Files::read(path, fields)?;
+        let mut files = files::Files::read(path, fields, sources)?;
         let mut warnings = std::mem::take(&mut files.warnings);
         let document = read::document(&files, fields, &mut warnings)?;
         locate::fill(&mut warnings, |name| files.path(name).map(Path::to_path_buf));

@@ -65,7 +65,15 @@ pub(super) fn document(
     if let Some(declared) = declared.map(|d| Arc::new(d.finish())) {
         operations.iter_mut().filter_map(|o| o.fields.as_mut()).for_each(|f| f.declared = declared.clone());
     }
-    Ok(Document { name, version: version.to_owned(), api_version, paths, skipped: skipped.len(), operations })
+    Ok(Document {
+        name,
+        version: version.to_owned(),
+        api_version,
+        paths,
+        skipped: skipped.len(),
+        unread: files.unread,
+        operations,
+    })
 }
 
 /// Refuses what is something else, naming what it is.

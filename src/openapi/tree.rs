@@ -283,7 +283,7 @@ impl<'de, const FIELDS: bool> Visitor<'de> for Seed<FIELDS> {
 }
 
 /// A key as text, whatever scalar it is: `200:` and `on:` are keys too.
-struct Key(Box<str>);
+pub(super) struct Key(pub Box<str>);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {

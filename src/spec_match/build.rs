@@ -2,7 +2,7 @@
 
 use super::conditions::{self, exclusive};
 use super::template::{self, MAX_CAPTURES, Segment};
-use super::trie::Trie;
+use super::trie::{Leaf, Trie, method_key};
 use super::{Layer, Route, SpecMatcher};
 use crate::config::BasePath;
 use crate::openapi::{Document, Operation, Warning, suffix_start};
@@ -61,7 +61,8 @@ impl SpecMatcher {
             layers.push(layer);
         }
         let summary = summary(&heads, &ends, &operations, &contested);
-        (SpecMatcher { operations, layers, summary }, warnings)
+        let documents = heads.into_iter().zip(ends).map(|(head, (_, end))| (head, end)).collect();
+        (SpecMatcher { operations, layers, documents, summary }, warnings)
     }
 }
 
@@ -123,13 +124,14 @@ impl Builder {
         if names.len() > MAX_CAPTURES {
             return Err(format!("has more than {MAX_CAPTURES} parameters in its path; skipped"));
         }
-        self.push(id, segments.clone(), names.clone(), Box::default());
+        let method = method_key(&operation.method);
+        self.push(id, method, segments.clone(), names.clone(), Box::default());
         let (rest, _) = template::parse(path, &|name| spans(operation, name));
         if rest.contains(&Segment::Rest) {
             segments.truncate(base_len);
             segments.extend(rest);
             if let Some(guards) = guards(operation, &names) {
-                self.push(id, segments, names, guards);
+                self.push(id, method, segments, names, guards);
             }
         }
         Ok(())
@@ -138,11 +140,12 @@ impl Builder {
     fn push(
         &mut self,
         operation: u32,
+        method: u32,
         segments: Vec<Segment>,
         names: Box<[Option<Box<str>>]>,
         guards: Box<[(usize, Regex)]>,
     ) {
-        self.trie.insert(&segments, self.routes.len() as u32);
+        self.trie.insert(&segments, Leaf { route: self.routes.len() as u32, method });
         self.routes.push(Route {
             operation,
             segments: segments.into(),

@@ -135,9 +135,14 @@ fn judge(matcher: &SpecMatcher, case: &Case, report: &mut Report) {
     let same =
         case.params_ambiguous || (params == case.expect_params && decoded == case.expect_params_decoded);
     let ambiguous = found.kind == MatchKind::Ambiguous;
-    let named = right
-        || found.alternatives.iter().any(|o| is(o, case))
-        || operation.is_some_and(|o| case.alternatives.contains(&o.to_string()));
+    let told: Vec<String> =
+        operation.into_iter().chain(found.alternatives.iter().copied()).map(ToString::to_string).collect();
+    let expected = format!(
+        "{} {}",
+        case.expect_method.as_deref().unwrap_or_default(),
+        case.expect_template.as_deref().unwrap_or_default()
+    );
+    let named = told.contains(&expected) && case.alternatives.iter().all(|a| told.contains(a));
     let tally = report.tiers.entry(case.tier.clone()).or_default();
     tally.cases += 1;
     tally.right += usize::from(right);
@@ -283,11 +288,13 @@ fn whole_corpus() {
     );
     report.print();
     let sum = report.unambiguous();
-    assert!(sum.cases > 1000 && sum.params * 100 >= sum.cases * 98, "{sum:?}");
-    assert_eq!(sum.marked_ambiguous, 0);
+    assert!(sum.cases > 1000, "{sum:?}");
+    assert_eq!((sum.right, sum.params, sum.marked_ambiguous), (sum.cases, sum.cases, 0));
     if let Some(ambiguous) = report.tiers.get("ambiguous") {
         assert_eq!((ambiguous.marked_ambiguous, ambiguous.named), (ambiguous.cases, ambiguous.cases));
     }
+    let wrong: usize = report.negatives.values().map(|t| t.cases - t.right).sum();
+    assert_eq!((wrong, report.documents >= 127 / every), (0, true), "{} documents", report.documents);
     // The goal is half a microsecond on a quiet machine; this catches another order of magnitude.
     assert!(cfg!(debug_assertions) || report.per_match < Duration::from_micros(5), "{:?}", report.per_match);
 }

@@ -33,14 +33,14 @@ mod tests;
 
 pub use path::is_normal_form;
 
-use crate::openapi::Operation;
+use crate::openapi::{Document, Operation};
 use conditions::{Request, Standing};
 use path::Oddities;
 use regex::bytes::Regex;
 use sidelog_event::MatchKind;
 use std::borrow::Cow;
 use template::{Captures, Segment};
-use trie::Trie;
+use trie::{Leaf, Trie, method_key};
 
 /// Operations named in `alternatives`, at most.
 const MAX_ALTERNATIVES: usize = 32;
@@ -51,6 +51,8 @@ pub struct SpecMatcher {
     operations: Vec<Operation>,
     /// Tried in order: templates under their base paths, then bare ones.
     layers: Vec<Layer>,
+    /// Each document without its operations, and where those end.
+    documents: Vec<(Document, usize)>,
     summary: Vec<String>,
 }
 
@@ -180,6 +182,21 @@ impl SpecMatcher {
         (index < self.operations.len()).then_some(index)
     }
 
+    /// The name of the document that an operation stands in.
+    pub fn document_of(&self, operation: &Operation) -> Option<&str> {
+        let index = self.index_of(operation)?;
+        self.documents.iter().find(|(_, end)| index < *end).map(|(document, _)| document.name.as_str())
+    }
+
+    /// A document of this matcher, as it was given.
+    pub fn document(&self, name: &str) -> Option<Document> {
+        let at = self.documents.iter().position(|(document, _)| document.name == name)?;
+        let begin =
+            at.checked_sub(1).and_then(|before| self.documents.get(before)).map_or(0, |(_, end)| *end);
+        let (head, end) = self.documents.get(at)?;
+        Some(Document { operations: self.operations.get(begin..*end)?.to_vec(), ..head.clone() })
+    }
+
     /// One line per document for the start-up log.
     pub fn summary(&self) -> &[String] {
         &self.summary
@@ -259,8 +276,10 @@ impl SpecMatcher {
     fn look_in<'s>(&'s self, layer: &'s Layer, request: &Request<'_, '_>) -> Look<'s> {
         // The method was there, its conditions were not: not "method not in spec".
         let mut refused = false;
-        let search = layer.trie.search(request.path, |routes, captures| {
-            self.offer(layer, routes, captures, request, &mut refused)
+        let method = method_key(request.method);
+        let search = layer.trie.search(request.path, |leaves, captures| {
+            let named = leaves.iter().filter(|leaf| leaf.method == method);
+            self.offer(layer, named, captures, request, &mut refused)
         });
         let passed = search.passed.filter(|_| !refused).and_then(|r| self.operation_of(layer, r));
         let mut look = Look { same_path: passed, exhausted: search.exhausted, ..Look::default() };
@@ -283,16 +302,16 @@ impl SpecMatcher {
     }
 
     /// What a leaf has for the request: the routes with its method whose conditions hold best.
-    fn offer(
+    fn offer<'l>(
         &self,
         layer: &Layer,
-        routes: &[u32],
+        leaves: impl Iterator<Item = &'l Leaf>,
         captures: &Captures,
         request: &Request<'_, '_>,
         refused: &mut bool,
     ) -> Option<Offer> {
         let mut best: Option<Offer> = None;
-        for &id in routes {
+        for &Leaf { route: id, .. } in leaves {
             let Some(route) = layer.routes.get(id as usize) else { continue };
             let Some(operation) = self.operations.get(route.operation as usize) else { continue };
             if operation.method != request.method {

@@ -21,6 +21,7 @@ fn document(ops: &[(&str, &str, &str)]) -> Document {
         api_version: "1".into(),
         paths: ops.len(),
         skipped: 0,
+        unread: 0,
         operations: ops.iter().map(operation).collect(),
     }
 }

@@ -24,7 +24,21 @@ struct Node {
     param: Option<Id>,
     rest: Option<Id>,
     /// Routes that end here, in document order.
-    routes: Vec<u32>,
+    leaves: Vec<Leaf>,
+}
+
+/// A route at the end of a path. What decides against most of them lies here, side by side: a leaf has
+/// one for each method, and only one of them is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaf {
+    pub route: u32,
+    /// [`method_key`] of its method.
+    pub method: u32,
+}
+
+/// Differs for almost all methods that differ: enough to pass over a leaf, not to take it (FNV-1a).
+pub fn method_key(method: &str) -> u32 {
+    method.bytes().fold(0x811c_9dc5, |hash, b| (hash ^ u32::from(b)).wrapping_mul(0x0100_0193))
 }
 
 #[derive(Debug)]
@@ -93,7 +107,7 @@ impl Trie {
     }
 
     /// Adds a route. Ids are given by the caller, ascending.
-    pub fn insert(&mut self, segments: &[Segment], route: u32) {
+    pub fn insert(&mut self, segments: &[Segment], leaf: Leaf) {
         let mut at: Id = 0;
         for segment in segments {
             let fresh = self.nodes.len() as Id;
@@ -125,13 +139,13 @@ impl Trie {
             at = child;
         }
         if let Some(node) = self.nodes.get_mut(at as usize) {
-            node.routes.push(route);
+            node.leaves.push(leaf);
         }
     }
 
     /// Searches for the routes of a canonical path. `accept` gets the routes of each leaf reached
     /// and what the path's parameters captured, and says what it takes, if anything.
-    pub fn search<H>(&self, path: &[u8], accept: impl FnMut(&[u32], &Captures) -> Option<H>) -> Search<H> {
+    pub fn search<H>(&self, path: &[u8], accept: impl FnMut(&[Leaf], &Captures) -> Option<H>) -> Search<H> {
         let mut walk = Walk { path, captures: Captures::default(), steps: 0, passed: None, accept };
         let hit = if path.first() == Some(&b'/') { self.walk(0, 1, &mut walk) } else { None };
         Search {
@@ -144,7 +158,7 @@ impl Trie {
     /// `pos`: where the next segment begins; beyond the end when there is none.
     fn walk<H, F>(&self, id: Id, pos: usize, walk: &mut Walk<'_, F>) -> Option<H>
     where
-        F: FnMut(&[u32], &Captures) -> Option<H>,
+        F: FnMut(&[Leaf], &Captures) -> Option<H>,
     {
         walk.steps += 1;
         if walk.steps > MAX_STEPS {
@@ -202,7 +216,7 @@ impl Trie {
         while let Some((id, depth)) = stack.pop() {
             let Some(node) = self.node(id) else { continue };
             let Some(segment) = segments.get(depth) else {
-                out.extend_from_slice(&node.routes);
+                out.extend(node.leaves.iter().map(|leaf| leaf.route));
                 if out.len() >= limit {
                     break;
                 }
@@ -227,14 +241,14 @@ impl Trie {
 
 fn leaf<H, F>(node: &Node, walk: &mut Walk<'_, F>) -> Option<H>
 where
-    F: FnMut(&[u32], &Captures) -> Option<H>,
+    F: FnMut(&[Leaf], &Captures) -> Option<H>,
 {
-    if node.routes.is_empty() {
+    if node.leaves.is_empty() {
         return None;
     }
-    let hit = (walk.accept)(&node.routes, &walk.captures);
+    let hit = (walk.accept)(&node.leaves, &walk.captures);
     if hit.is_none() && walk.passed.is_none() {
-        walk.passed = node.routes.first().copied();
+        walk.passed = node.leaves.first().map(|leaf| leaf.route);
     }
     hit
 }
@@ -247,13 +261,13 @@ mod tests {
     fn trie(templates: &[&str]) -> Trie {
         let mut trie = Trie::default();
         for (i, t) in templates.iter().enumerate() {
-            trie.insert(&parse(t, &|name| name.ends_with('+')).0, i as u32);
+            trie.insert(&parse(t, &|name| name.ends_with('+')).0, Leaf { route: i as u32, method: 0 });
         }
         trie
     }
 
     fn find(trie: &Trie, path: &str) -> Option<u32> {
-        trie.search(path.as_bytes(), |r, _| r.first().copied()).hit.map(|(r, _)| r)
+        trie.search(path.as_bytes(), |r, _| r.first().copied()).hit.map(|(r, _)| r.route)
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use sidelog::config::{self, Config, Options};
 use sidelog::exit::{BAD_CONFIG, UNAVAILABLE};
+use sidelog::reload::Origin;
 use sidelog_standalone::engine::child;
 use sidelog_standalone::run::{self, Standalone};
 use std::net::SocketAddr;
@@ -74,7 +75,8 @@ fn start(args: RunArgs) -> ExitCode {
             return ExitCode::from(UNAVAILABLE);
         }
     };
-    let code = runtime.block_on(async move { tokio::spawn(serve(config, args.engine_lib)).await });
+    let origin = Origin { path: args.config, env: |name| std::env::var(name).ok(), adapt: run::adapt };
+    let code = runtime.block_on(async move { tokio::spawn(serve(config, origin, args.engine_lib)).await });
     code.unwrap_or(ExitCode::FAILURE)
 }
 
@@ -98,14 +100,15 @@ fn load(args: &RunArgs) -> Result<Config, ExitCode> {
     config.ok_or(ExitCode::from(BAD_CONFIG))
 }
 
-async fn serve(config: Config, library: Option<PathBuf>) -> ExitCode {
-    let standalone = match Standalone::start(&config, library).await {
+async fn serve(config: Config, origin: Origin, library: Option<PathBuf>) -> ExitCode {
+    let mut standalone = match Standalone::start(&config, library).await {
         Ok(standalone) => standalone,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::from(UNAVAILABLE);
         }
     };
+    standalone.follow(config, origin);
     println!("{}", standalone.ready_line());
     let broken = tokio::select! {
         () = sidelog::signals::stop() => false,

@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 use sidelog::auditor::StartError;
 use sidelog::config::{Config, DEFAULT_JOURNAL_DIR, Secret};
 use sidelog::proxy::Sidecar;
+use sidelog::reload::Origin;
 use sidelog_consumer::metrics::Metrics;
 use sidelog_consumer::migrate::{self, Place};
 use sidelog_consumer::pipeline;
@@ -97,6 +98,11 @@ impl Standalone {
             .spawn(move || consume(source, store, metrics, stopping))
             .map_err(RunError::Thread)?;
         Ok(Standalone { sidecar, engine, stop, consumer })
+    }
+
+    /// From now on, changes of the configuration's files take effect.
+    pub fn follow(&mut self, config: Config, origin: Origin) {
+        self.sidecar.follow(config, origin);
     }
 
     /// The line that tells where everything is.

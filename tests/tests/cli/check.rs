@@ -42,9 +42,14 @@ fn check(dir: &Path, config: &str, env: &[(&str, &str)]) -> Ran {
     assert_eq!((json.status, json.stderr.as_str()), (expected, ""), "JSON goes to stdout");
     assert_eq!(as_text(&json.stdout), text.stderr);
 
-    let strict = run(&["--deny-warnings"]);
-    let expected = if text.stderr.is_empty() { 0 } else { BAD_CONFIG };
-    assert_eq!((strict.status, &strict.stderr), (expected, &text.stderr));
+    assert_eq!(run(&["--json"]).stdout, json.stdout);
+
+    let begins = |what: &str| text.stderr.lines().any(|l| !l.starts_with(' ') && l.contains(what));
+    let expected = if begins("error: ") || begins("warning: ") { BAD_CONFIG } else { 0 };
+    for strict in ["--deny-warnings", "--strict"] {
+        let strict = run(&[strict]);
+        assert_eq!((strict.status, &strict.stderr), (expected, &text.stderr));
+    }
     text
 }
 
@@ -52,7 +57,7 @@ fn check(dir: &Path, config: &str, env: &[(&str, &str)]) -> Ran {
 #[test]
 fn documents_say_what_is_wrong_where_and_how_to_mend_it() {
     let dirs = listed(&data("cli/check"));
-    assert!(dirs.len() >= 17, "{}", dirs.len());
+    assert!(dirs.len() >= 23, "{}", dirs.len());
     for dir in dirs {
         let ran = check(&dir, "sidelog.yaml", &[]);
         golden(&dir.join("check.stderr"), &ran.stderr);
@@ -142,7 +147,7 @@ async fn online_also_connects() {
     let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let config = |upstream: u16, broker: u16| {
         format!(
-            "service: s\nupstream: http://127.0.0.1:{upstream}\nkafka: {{brokers: [\"127.0.0.1:{broker}\"]}}\n"
+            "service: s\nupstream: http://127.0.0.1:{upstream}\nkafka: {{brokers: [\"127.0.0.1:{broker}\"]}}\njournal: {{dir: journal}}\n"
         )
     };
     let (open, closed) = (open.local_addr().unwrap().port(), closed.number());
@@ -151,9 +156,19 @@ async fn online_also_connects() {
         ran(command(dir.path(), &["check", "--config", "sidelog.yaml"]).args(more).output().unwrap())
     };
     assert_eq!(run(&config(closed, closed), &[]).status, 0, "no connection unless asked for");
-    assert_eq!(run(&config(open, open), &["--online"]).status, 0);
+    // Whoever listens there is no Kafka.
+    let broken = run(&config(open, open), &["--online"]);
+    assert_eq!((broken.status, errors(&broken)), (BAD_CONFIG, 1), "{broken:?}");
+    assert!(broken.stderr.contains("error: kafka does not tell of the topic `audit.events`: "), "{broken:?}");
     let broken = run(&config(open, closed), &["--online"]);
     assert_eq!((broken.status, errors(&broken)), (BAD_CONFIG, 1), "{broken:?}");
     let told = format!("error: cannot reach kafka at 127.0.0.1:{closed}: ");
-    assert!(broken.stderr.starts_with(&told), "{}", broken.stderr);
+    assert!(broken.stderr.contains(&told), "{}", broken.stderr);
+    let kept = config(open, open).lines().take(2).collect::<Vec<_>>().join("\n");
+    let sound = run(&format!("{kept}\njournal: {{dir: journal}}\n"), &["--online"]);
+    assert_eq!((sound.status, errors(&sound)), (0, 0), "{sound:?}");
+    assert_eq!(listed(dir.path()).len(), 1, "nothing but the configuration");
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let broken = run(&format!("{kept}\njournal: {{dir: file/journal}}\n"), &["--online"]);
+    assert!(broken.stderr.contains("error: the journal cannot be written in "), "{}", broken.stderr);
 }

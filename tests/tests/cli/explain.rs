@@ -18,7 +18,7 @@ const CERTIFICATE: &str = "X-Forwarded-Client-Cert: \
     By=spiffe://x;Hash=ab12;Subject=\"CN=orders,O=Acme\";URI=spiffe://prod.example/orders";
 
 /// Name of the golden file, and the arguments.
-const ONE: [(&str, &[&str]); 17] = [
+const ONE: [(&str, &[&str]); 21] = [
     ("matched", &["DELETE", "/v1/orders/7%208"]),
     ("ambiguous", &["PUT", "/v1/shops/settings"]),
     ("unmatched", &["PATCH", "/v1/nothing/here"]),
@@ -48,6 +48,36 @@ const ONE: [(&str, &[&str]); 17] = [
     ("forwarded-cert", &["PUT", "/v1/keys/k1", "--peer", "10.1.2.3", "-H", CERTIFICATE]),
     ("cookie", &["PUT", "/v1/keys/k1", "-H", "Cookie: a=b; sid=hunter2hunter2"]),
     (
+        "body",
+        &[
+            "POST",
+            "/v1/payments",
+            "--content-type",
+            "application/json",
+            "--body",
+            r#"{"iban": "DE02120300000000202051", "password": "hunter2hunter2", "amount": 7}"#,
+            "--status",
+            "201",
+            "--response-type",
+            "application/json",
+            "--response-body",
+            r#"{"id": "p1", "token": "hunter2hunter2"}"#,
+        ],
+    ),
+    ("body-from-a-file", &["PUT", "/v1/shops/7", "--content-type", "text/csv", "--body", "@sidelog.yaml"]),
+    (
+        "form-override",
+        &[
+            "POST",
+            "/v1/orders/7",
+            "--content-type",
+            "application/x-www-form-urlencoded",
+            "--body",
+            "_method=DELETE&reason=fraud",
+        ],
+    ),
+    ("path-confusion", &["POST", "/v1/shops/..%2fheartbeat", "-H", "X-Forwarded-For: 203.0.113.9"]),
+    (
         "secrets-in-the-target",
         &["DELETE", "/v1/orders/AKIAIOSFODNN7EXAMPLE?access_token=hunter2hunter2&page=2"],
     ),
@@ -64,6 +94,46 @@ fn one_request_is_explained_to_people() {
             assert!(!ran.stdout.contains(secret), "{name}: {}", ran.stdout);
         }
     }
+}
+
+/// The same as for people, all of it, and the event as it would be stored.
+#[test]
+fn one_request_is_explained_to_programs() {
+    let dir = data("cli/explain");
+    for (name, request) in ONE {
+        let args = [&["explain", "--config", "sidelog.yaml", "--json"], request].concat();
+        let ran = sidelog(&dir, &args);
+        assert_eq!((ran.status, ran.stderr.as_str()), (0, ""), "{name}");
+        let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+        golden(&dir.join(name).with_extension("json"), &format!("{told:#}\n"));
+        for secret in ["hunter2", "AKIAIOSFODNN7EXAMPLE", "c2lnbmF0dXJl"] {
+            assert!(!ran.stdout.contains(secret), "{name}: {}", ran.stdout);
+        }
+    }
+}
+
+#[test]
+fn many_requests_are_explained_whole_if_asked() {
+    let lines = "{\"method\":\"PUT\",\"target\":\"/v1/shops/settings\"}\nnonsense\n";
+    let ran = bulk(&data("cli/explain"), &["--config", "sidelog.yaml", "--json"], lines);
+    assert_eq!(ran.status, 2);
+    let answers = answers(&ran);
+    let one = sidelog(
+        &data("cli/explain"),
+        &["explain", "--config", "sidelog.yaml", "--json", "PUT", "/v1/shops/settings"],
+    );
+    assert_eq!(answers[0], serde_json::from_str::<Value>(&one.stdout).unwrap());
+    assert!(answers[1]["error"].as_str().unwrap().starts_with("line 2: "));
+}
+
+/// Both readings of a path are in the contract's answer too.
+#[test]
+fn a_path_of_two_readings_names_both() {
+    let line = "{\"method\":\"POST\",\"target\":\"/v1/shops/..%2fheartbeat\"}\n";
+    let ran = bulk(&data("cli/explain"), &["--config", "sidelog.yaml"], line);
+    let answer = &answers(&ran)[0];
+    assert_eq!(answer["alternatives"], json!(["POST /heartbeat"]), "{answer}");
+    assert_eq!(answer["flags"], json!(["encoded_slash", "path_confusion"]));
 }
 
 fn bulk(dir: &Path, args: &[&str], lines: &str) -> Ran {
@@ -203,6 +273,9 @@ fn questions_that_make_no_sense_are_usage_errors() {
         &["GET", "/", "-H", "no colon"],
         &["--stdin", "GET", "/"],
         &["--stdin", "-H", "a: b"],
+        &["--stdin", "--body", "x"],
+        &["GET", "/", "--body", "@absent"],
+        &["GET", "/", "--status", "99"],
     ] {
         let ran = sidelog(&data("cli/explain"), &[&config, more].concat());
         assert_eq!((ran.status, ran.stdout.as_str()), (2, ""), "{more:?}: {}", ran.stderr);

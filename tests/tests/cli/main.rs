@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `check` | broken configurations and documents: what is said, where, and the exit status |
 //! | `proxy` | what stops it from starting (a configuration) and what does not (a document) |
+//! | `reload` | files that change while it runs |
 //! | `explain` | one request for people, many as JSON lines |
 //! | `corpus` | every public document and request of the corpus through `explain --stdin` |
 //! | `journal` | what a journal directory holds, and how it is mended |
@@ -16,6 +17,7 @@ mod corpus;
 mod explain;
 mod journal;
 mod proxy;
+mod reload;
 mod schema;
 
 use harness::binary;

@@ -95,7 +95,8 @@ async fn no_document_stops_traffic_and_each_is_complained_of() {
     assert!(process.stop(Duration::from_secs(30)).await.success());
 
     let log = std::fs::read_to_string(process.logs()[1]).unwrap();
-    for document in documents.iter().filter(|d| !d.starts_with("sound") && !d.starts_with("words")) {
+    let sound = ["sound", "words", "base-path", "fields-openapi", "paths", "unrecorded", "upstream"];
+    for document in documents.iter().filter(|d| !sound.iter().any(|name| d.starts_with(name))) {
         // Strictness is an opinion for `check`, no problem of the sidecar's.
         let told = log.lines().any(|l| l.contains(document.as_str()) && !l.contains("loaded "));
         assert!(told || document.starts_with("strict"), "{document} is not complained of:\n{log}");
