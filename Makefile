@@ -31,14 +31,14 @@ chaos: ## faults under load, at length: SIGKILL, full and failing disks, Kafka a
 	SIDELOG_SEEDS=$${SIDELOG_SEEDS:-100000} \
 		cargo test --release -p sidelog-journal --test journal simulate -- --nocapture
 
-bench: ## side by side with peers
+bench: bench-match bench-redact ## side by side with peers
 	bench/run.sh
 
 bench-match: ## finding operations, beside two routers
 	cargo run --quiet --release -p sidelog-bench --bin match
 
 bench-redact: ## redaction of JSON, beside serde_json
-	cargo run --release -p sidelog-bench --bin redact
+	cargo run --quiet --release -p sidelog-bench --bin redact
 
 check: ## formatter, lints, generated files
 	cargo fmt --all --check
