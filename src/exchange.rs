@@ -256,7 +256,7 @@ impl Audited {
     }
 
     fn marks(&self) -> &SchemaMarks {
-        self.rules.marks(self.facts.operation_index)
+        self.rules.marks(self.facts.marks_index)
     }
 
     /// Puts what is known before forwarding into the open-call table, so that it survives kill -9.

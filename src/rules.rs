@@ -59,8 +59,10 @@ pub struct Judged<'s, 't> {
 #[derive(Debug)]
 pub struct Facts {
     pub operation: event::Operation<'static>,
-    /// For [`Rules::marks`].
     pub operation_index: Option<usize>,
+    /// For [`Rules::marks`]: the operation or, where the document does not know the method, another of the
+    /// same path.
+    pub marks_index: Option<usize>,
     pub actor: event::Actor<'static>,
     pub client: event::Client<'static>,
     /// Why, as far as the head tells.
@@ -199,14 +201,20 @@ impl Rules {
         let mut flags = judged.found.flags.clone();
         flags.extend(actor_flags.into_iter().chain(client_flags));
         let operation_index = judged.found.operation.and_then(|o| self.specs.index_of(o));
-        let mut operation = operation(head, &judged.found);
+        // A path keeps its parameters, and their names may mean secrets, whatever the method.
+        let other = (judged.found.operation.is_none() && judged.found.route().is_some())
+            .then(|| self.find_any(head.method(), head.target()))
+            .filter(|other| other.route() == judged.found.route());
+        let read = other.as_ref().unwrap_or(&judged.found);
+        let marks_index = read.operation.and_then(|o| self.specs.index_of(o));
+        let mut operation = operation(head, &judged.found, params(read));
         if let Some(calls) = extract::of_head(head) {
             self.carry(&mut operation, calls);
         }
         self.hint(operation_index, &mut operation);
         let mut reasons = self.reasons(operation_index).iter();
         let reason = reasons.find_map(|s| s.in_head(head, &operation.path_params));
-        (Facts { operation, operation_index, actor, client, reason }, flags)
+        (Facts { operation, operation_index, marks_index, actor, client, reason }, flags)
     }
 
     /// Where a call's reason may stand, the document's word before the configuration's.
@@ -402,8 +410,11 @@ fn params(found: &Found<'_, '_>) -> event::Params<'static> {
 }
 
 /// The operation as the event tells it.
-fn operation(head: &Head<'_>, found: &Found<'_, '_>) -> event::Operation<'static> {
-    let params = params(found);
+fn operation(
+    head: &Head<'_>,
+    found: &Found<'_, '_>,
+    params: event::Params<'static>,
+) -> event::Operation<'static> {
     let method = extract::effective_method(head).unwrap_or(head.method().into());
     let resource = extract::resource(&method, found.route(), &params);
     let (op, kind, id) = (resource.op, resource.kind.into_owned(), resource.id.into_owned());

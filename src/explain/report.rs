@@ -272,7 +272,7 @@ fn draft<'r>(
         let kept = body.get(..rules.max_body).unwrap_or(body);
         read_body(rules, head, facts.operation_index, &mut draft, kept);
     }
-    (draft, rules.marks(facts.operation_index))
+    (draft, rules.marks(facts.marks_index))
 }
 
 /// What a body tells beyond itself, in the order in which the sidecar reads it: the method meant, the

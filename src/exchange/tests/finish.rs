@@ -237,3 +237,13 @@ fn a_replay_has_the_same_key_and_another_id() {
     assert_eq!((&*first.http.idempotency_key, &*second.http.idempotency_key), ("k-1", "k-1"));
     assert_ne!(first.event_id, second.event_id);
 }
+
+/// The document knows the path, but not by this method.
+#[test]
+fn a_path_keeps_its_secrets_whatever_the_method() {
+    let world = world("request");
+    let event = told(&world, "DELETE /v1/keys/s3cr3t-value", "", "", ("405", "", ""));
+    assert_eq!(event.operation.matched, sidelog_event::MatchKind::MethodNotInSpec);
+    assert_eq!(event.operation.path_params.get("token"), Some("[redacted]"));
+    assert!(!serde_json::to_string(&event).unwrap().contains("s3cr3t-value"), "{event:?}");
+}
