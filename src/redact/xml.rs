@@ -42,6 +42,11 @@ pub(super) fn read(pass: &mut Pass<'_>, text: &str) -> Result<Edits, Omit> {
                 if encoding.is_some_and(|e| !ascii_superset(&e)) {
                     return Err(Omit::Encoding);
                 }
+                // Nothing sensible stands in one; what looks like a secret takes it along.
+                if let Some((_, tally)) = walk.text.get(span.clone()).and_then(|text| walk.pass.string(text))
+                {
+                    walk.edits.replace(span, "", tally);
+                }
             }
             Event::DocType(_) => return Err(Omit::Unparseable),
             Event::Eof => break,
