@@ -143,6 +143,15 @@ struct Offer {
     standing: Standing,
 }
 
+impl Layer {
+    /// Whether a route whose template fits holds for the path: parameters over several segments may
+    /// have a pattern.
+    fn is_for(&self, route: u32, path: &[u8], captures: &Captures) -> bool {
+        let route = self.routes.get(route as usize);
+        route.is_some_and(|r| r.guards.is_empty() || r.guarded(path, captures))
+    }
+}
+
 impl SpecMatcher {
     /// What a request is. `header` gives the first field of a name (any case).
     pub fn find<'s, 't, 'h>(
@@ -276,12 +285,19 @@ impl SpecMatcher {
     fn look_in<'s>(&'s self, layer: &'s Layer, request: &Request<'_, '_>) -> Look<'s> {
         // The method was there, its conditions were not: not "method not in spec".
         let mut refused = false;
+        // The first leaf that is for this path, but has nothing for this request.
+        let mut passed = None;
         let method = method_key(request.method);
         let search = layer.trie.search(request.path, |leaves, captures| {
             let named = leaves.iter().filter(|leaf| leaf.method == method);
-            self.offer(layer, named, captures, request, &mut refused)
+            let offer = self.offer(layer, named, captures, request, &mut refused);
+            if offer.is_none() && passed.is_none() {
+                let mut routes = leaves.iter().map(|leaf| leaf.route);
+                passed = routes.find(|id| layer.is_for(*id, request.path, captures));
+            }
+            offer
         });
-        let passed = search.passed.filter(|_| !refused).and_then(|r| self.operation_of(layer, r));
+        let passed = passed.filter(|_| !refused).and_then(|r| self.operation_of(layer, r));
         let mut look = Look { same_path: passed, exhausted: search.exhausted, ..Look::default() };
         let Some((offer, captures)) = search.hit else { return look };
         look.fell_through = passed.is_some();

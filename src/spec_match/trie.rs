@@ -82,8 +82,6 @@ impl Node {
 /// How a search ended.
 pub struct Search<H> {
     pub hit: Option<(H, Captures)>,
-    /// The first leaf that the path reaches but that has nothing for the request: one of its routes.
-    pub passed: Option<u32>,
     pub exhausted: bool,
 }
 
@@ -91,7 +89,6 @@ struct Walk<'w, F> {
     path: &'w [u8],
     captures: Captures,
     steps: u32,
-    passed: Option<u32>,
     accept: F,
 }
 
@@ -146,13 +143,9 @@ impl Trie {
     /// Searches for the routes of a canonical path. `accept` gets the routes of each leaf reached
     /// and what the path's parameters captured, and says what it takes, if anything.
     pub fn search<H>(&self, path: &[u8], accept: impl FnMut(&[Leaf], &Captures) -> Option<H>) -> Search<H> {
-        let mut walk = Walk { path, captures: Captures::default(), steps: 0, passed: None, accept };
+        let mut walk = Walk { path, captures: Captures::default(), steps: 0, accept };
         let hit = if path.first() == Some(&b'/') { self.walk(0, 1, &mut walk) } else { None };
-        Search {
-            hit: hit.map(|h| (h, walk.captures)),
-            passed: walk.passed,
-            exhausted: walk.steps > MAX_STEPS,
-        }
+        Search { hit: hit.map(|h| (h, walk.captures)), exhausted: walk.steps > MAX_STEPS }
     }
 
     /// `pos`: where the next segment begins; beyond the end when there is none.
@@ -246,11 +239,7 @@ where
     if node.leaves.is_empty() {
         return None;
     }
-    let hit = (walk.accept)(&node.leaves, &walk.captures);
-    if hit.is_none() && walk.passed.is_none() {
-        walk.passed = node.leaves.first().map(|leaf| leaf.route);
-    }
-    hit
+    (walk.accept)(&node.leaves, &walk.captures)
 }
 
 #[cfg(test)]
