@@ -7,6 +7,8 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub const HEADER: usize = 9;
 /// The longest payload before a SETTINGS_MAX_FRAME_SIZE, and the least one of these.
 pub const FIRST_MAX_FRAME: usize = 16 << 10;
+/// Windows of streams and connections before a SETTINGS_INITIAL_WINDOW_SIZE or WINDOW_UPDATE.
+pub const FIRST_WINDOW: u32 = 65_535;
 /// The greatest stream identifier.
 pub const MAX_STREAM: u32 = 0x7fff_ffff;
 
@@ -39,6 +41,7 @@ pub mod code {
     pub const STREAM_CLOSED: u32 = 5;
     pub const FRAME_SIZE_ERROR: u32 = 6;
     pub const REFUSED_STREAM: u32 = 7;
+    pub const CANCEL: u32 = 8;
     pub const COMPRESSION_ERROR: u32 = 9;
     pub const ENHANCE_YOUR_CALM: u32 = 11;
     pub const HTTP_1_1_REQUIRED: u32 = 13;
@@ -47,6 +50,7 @@ pub mod code {
 /// Settings that concern the one who reads along, RFC 9113 §6.5.2.
 pub mod setting {
     pub const HEADER_TABLE_SIZE: u16 = 1;
+    pub const INITIAL_WINDOW_SIZE: u16 = 4;
     pub const MAX_FRAME_SIZE: u16 = 5;
 }
 

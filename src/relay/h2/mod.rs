@@ -10,6 +10,7 @@
 //! | `link.rs` | the two sockets: reading, writing, draining, ending |
 //! | `mux.rs` | what each frame means and whether it may pass; no I/O |
 //! | `block.rs` | header blocks: requests, answers, trailers, promises |
+//! | `gate.rs` | calls that must be on the disk before they pass |
 //! | `streams.rs` | the streams that are open, and those that were refused |
 //! | `message.rs` | a header list as a message head, strictly |
 //! | `hpack.rs`, `huffman.rs` | header compression |
@@ -35,6 +36,7 @@
 
 mod block;
 mod frame;
+mod gate;
 mod hpack;
 mod huffman;
 mod link;
