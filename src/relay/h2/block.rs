@@ -169,16 +169,6 @@ impl<O: Observer> Mux<O> {
         self.strike()
     }
 
-    pub(super) fn answer(&mut self, id: u32, end: bool, refusal: Refusal) {
-        let inject = self.inject(Side::Service);
-        frame::put_status(inject, id, refusal.status);
-        if !end {
-            // RFC 9113 §8.1: the client need not send the rest.
-            frame::put_reset(inject, id, code::NO_ERROR);
-        }
-        self.streams.remember(id, Fate::Refused);
-    }
-
     /// A second block of the client on a stream ends it.
     fn trailers(&mut self, id: u32, end: bool) -> Result<Verdict, Broken> {
         let Some(stream) = self.streams.get_mut(id) else {

@@ -113,12 +113,22 @@ pub fn put_goaway(out: &mut Vec<u8>, last: u32, code: u32) {
     put(out, kind::GOAWAY, 0, 0, &payload);
 }
 
-/// A whole answer without a body. It leaves the client's HPACK table as it is: `:status` by its
-/// index in the static table, the value as a literal without indexing.
+/// A whole answer without a body.
+#[cfg(test)]
 pub fn put_status(out: &mut Vec<u8>, stream: u32, status: u16) {
+    put_answer(out, stream, status, &[], &[]);
+}
+
+/// A whole answer. It leaves the client's HPACK table as it is: `:status` by its index in the static
+/// table, the value as a literal without indexing, and `fields` likewise.
+pub fn put_answer(out: &mut Vec<u8>, stream: u32, status: u16, fields: &[u8], body: &[u8]) {
     let [hundreds, tens, ones] = [status / 100 % 10, status / 10 % 10, status % 10].map(|d| b'0' + d as u8);
-    let flags = flag::END_STREAM | flag::END_HEADERS;
-    put(out, kind::HEADERS, flags, stream, &[0x08, 3, hundreds, tens, ones]);
+    let end = if body.is_empty() { flag::END_STREAM } else { 0 };
+    let block = [&[0x08, 3, hundreds, tens, ones], fields].concat();
+    put(out, kind::HEADERS, flag::END_HEADERS | end, stream, &block);
+    if !body.is_empty() {
+        put(out, kind::DATA, flag::END_STREAM, stream, body);
+    }
 }
 
 /// A header block in as many frames as it takes, the first one of kind `kind`.

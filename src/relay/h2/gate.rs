@@ -119,9 +119,9 @@ impl Gate {
         let mut blocks = false;
         for (at, held) in self.waiting.iter().enumerate() {
             let ready = matches!(held.state, State::Turn) && busy != Some(held.stream);
-            let first = !(blocks && held.block > 0)
-                && !self.waiting.iter().take(at).any(|earlier| earlier.stream == held.stream);
-            if ready && first {
+            let behind = |earlier: &Held| earlier.stream == held.stream;
+            let behind = (blocks && held.block > 0) || self.waiting.iter().take(at).any(behind);
+            if ready && !behind {
                 return self.take(at);
             }
             blocks |= held.block > 0;

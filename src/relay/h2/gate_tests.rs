@@ -433,3 +433,41 @@ fn whatever_the_disk_says_the_rest_is_understood() {
     }
     assert!(arrived > 1000 && refused > 100, "{arrived} {refused}");
 }
+
+/// A body of ours must not make the service send more than the client can take.
+#[test]
+fn the_body_of_a_refusal_is_kept_back_from_the_services_window() {
+    let mut w = World::new();
+    w.disk("/strict", Err(NOT_DURABLE));
+    w.client(&[open(1, "/a"), frame(kind::HEADERS, END | WHOLE, 3, &post("/strict", &[]))].concat()).unwrap();
+    let answers = w.answers();
+    let problem = &answers[1];
+    assert_eq!((problem.0, problem.1, problem.2), (kind::DATA, END, 3));
+    let json: serde_json::Value = serde_json::from_slice(&problem.3).unwrap();
+    assert_eq!((&json["status"], &json["reason"]), (&503.into(), &"not_durable".into()));
+    let used = problem.3.len();
+    // The service uses up all it was told of.
+    w.service(&ok(1, 0)).unwrap();
+    for n in [16_384, 16_384, 16_384, 16_383] {
+        w.service(&data(1, 0, &vec![1; n])).unwrap();
+    }
+    let taken =
+        |w: &mut World| w.answers().iter().filter(|a| a.0 == kind::DATA).map(|a| a.3.len()).sum::<usize>();
+    assert_eq!(taken(&mut w), 3 * 16_384, "the last one waits");
+    assert!(w.mux.is_overdrawn());
+    w.requests();
+    w.client(&window(0, 1)).unwrap();
+    w.client(&window(0, used + 99)).unwrap();
+    w.client(&window(0, 1000)).unwrap();
+    let windows: Vec<u32> = w.requests().iter().map(|r| word(&r.3)).collect();
+    assert_eq!(windows, [1, 99, 1000]);
+    w.service(b"").unwrap();
+    assert_eq!((taken(&mut w), w.mux.is_overdrawn()), (16_383, false));
+    // A client that takes nothing is told by the status alone.
+    let mut w = World::new();
+    w.disk("/strict", Err(NOT_DURABLE));
+    w.client(&settings(&[(setting::INITIAL_WINDOW_SIZE, 10)])).unwrap();
+    w.client(&frame(kind::HEADERS, END | WHOLE, 3, &post("/strict", &[]))).unwrap();
+    let answers = w.answers();
+    assert_eq!((answers.len(), answers[0].0, answers[0].1), (1, kind::HEADERS, END | WHOLE));
+}

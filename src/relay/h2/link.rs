@@ -381,7 +381,10 @@ impl<C: Wire, U: Wire, O: Observer> Link<'_, C, U, O> {
             Side::Client => (&self.up, &self.down, Side::Service),
             Side::Service => (&self.down, &self.up, Side::Client),
         };
-        let stuck = from == Side::Client && self.mux.is_stuck();
+        let stuck = match from {
+            Side::Client => self.mux.is_stuck(),
+            Side::Service => self.mux.is_overdrawn(),
+        };
         !stuck && lane.out.len() < LARGE && back.injected + self.mux.waiting(towards) < MAX_INJECTED
     }
 

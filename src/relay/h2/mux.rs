@@ -4,6 +4,7 @@
 //! they come, in pieces; header blocks only when they are whole and decoded.
 
 use super::Limits;
+use super::answer::Credit;
 use super::frame::{self, HEADER, Header, MAX_STREAM, code, flag, kind, setting};
 use super::gate::Gate;
 use super::hpack::{Decoder, List, MAX_TABLE};
@@ -29,7 +30,7 @@ pub enum Step {
     Drop(usize),
     /// [`Mux::made`] goes on in their stead.
     Replace(usize),
-    /// Not before [`Mux::poll_gate`] has made room.
+    /// Not before [`Mux::poll_gate`] has made room (of the service: the client's WINDOW_UPDATE).
     Wait,
 }
 
@@ -178,6 +179,7 @@ pub struct Mux<O: Observer> {
     /// What the client may still send, of all streams, and of a new one.
     pub(super) window: i64,
     pub(super) stream_window: usize,
+    pub(super) credit: Credit,
 }
 
 impl<O: Observer> Mux<O> {
@@ -213,6 +215,7 @@ impl<O: Observer> Mux<O> {
             released: Vec::new(),
             window: i64::from(frame::FIRST_WINDOW),
             stream_window: frame::FIRST_WINDOW as usize,
+            credit: Credit::default(),
         }
     }
 
@@ -241,16 +244,17 @@ impl<O: Observer> Mux<O> {
             kind::RST_STREAM if header.len == 4 => self.reset(from, header, bytes),
             kind::SETTINGS => self.settings(from, header, bytes),
             kind::GOAWAY if from == Side::Service => Ok(self.goaway(header, bytes)),
-            kind::WINDOW_UPDATE if from == Side::Service && header.stream == 0 => {
-                Ok(self.window(header, bytes))
-            }
+            kind::WINDOW_UPDATE if header.stream == 0 && header.len == 4 => Ok(match from {
+                Side::Client => self.client_window(header, bytes),
+                Side::Service => self.service_window(header, bytes),
+            }),
             kind::PING if from == Side::Client && self.drain == Drain::Told => Ok(self.ping(header, bytes)),
             _ => Ok(self.other(from, header, bytes)),
         }
     }
 
     /// The service allows the client more.
-    fn window(&mut self, header: Header, bytes: &[u8]) -> Step {
+    fn service_window(&mut self, header: Header, bytes: &[u8]) -> Step {
         let Some(more) = frame::word(bytes, HEADER) else { return Step::More };
         self.window += i64::from(more & MAX_STREAM);
         self.other(Side::Service, header, bytes)
@@ -301,6 +305,9 @@ impl<O: Observer> Mux<O> {
             Side::Client => self.admit_data(header.stream, data as u64, end)?,
             Side::Service => self.is_refused(header.stream),
         };
+        if from == Side::Service && !drop && self.overdraws(header.len) {
+            return Ok(Step::Wait);
+        }
         if from == Side::Client {
             self.window -= header.len as i64;
         }
@@ -465,7 +472,10 @@ impl<O: Observer> Mux<O> {
                         lowered = true;
                     }
                 }
-                setting::INITIAL_WINDOW_SIZE if from == Side::Service => self.stream_window = n,
+                setting::INITIAL_WINDOW_SIZE => match from {
+                    Side::Client => self.credit.stream = n,
+                    Side::Service => self.stream_window = n,
+                },
                 setting::MAX_FRAME_SIZE => bound.max_frame = bound.max_frame.max(n.min(0xff_ffff)),
                 _ => {}
             }
