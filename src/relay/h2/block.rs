@@ -147,13 +147,10 @@ impl<O: Observer> Mux<O> {
         let tunnel = request.framing.upgrade.is_some();
         let stream = Stream { call: Some(call), tunnel, left: request.length, ..Stream::new() };
         self.streams.insert(id, stream);
-        let head = Head { raw: &self.list.bytes, index: &self.index };
-        let expect = head.first("expect").unwrap_or_default();
-        let dawdles = expect.eq_ignore_ascii_case(b"100-continue");
         if end {
             self.end_side(Side::Client, id);
         }
-        Ok(self.gate_head(id, end, dawdles).map_or(Verdict::Pass, Verdict::Hold))
+        Ok(self.gate_head(id, end).map_or(Verdict::Pass, Verdict::Hold))
     }
 
     /// The service never sees this stream. `code`: it is reset; otherwise it is answered.

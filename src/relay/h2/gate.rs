@@ -18,6 +18,7 @@
 use super::frame::{self, Header, code, flag};
 use super::mux::{Mux, Side, Way};
 use super::streams::Fate;
+use crate::head::Head;
 use crate::relay::buffer::LARGE;
 use crate::relay::parse::Refusal;
 use crate::relay::{BodyEnd, Call, Commit, End, Observer};
@@ -181,15 +182,17 @@ impl<O: Observer> Mux<O> {
         self.release();
     }
 
-    /// What a new stream waits for, if it does.
-    pub(super) fn gate_head(&mut self, id: u32, end: bool, dawdles: bool) -> Option<State> {
+    /// What a new stream, whose head has just been read, waits for, if it does.
+    pub(super) fn gate_head(&mut self, id: u32, end: bool) -> Option<State> {
         let stream = self.streams.get_mut(id)?;
         let bound = stream.call.as_ref()?.hold()?;
         if end || stream.tunnel {
             return Some(self.commit(id, true));
         }
+        let head = Head { raw: &self.list.bytes, index: &self.index };
+        let expects = head.first("expect").is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
         let bound = bound.min(self.stream_window);
-        if dawdles || bound == 0 {
+        if expects || bound == 0 {
             return Some(self.commit(id, false));
         }
         Some(State::Body { until: Instant::now() + PATIENCE, bound })

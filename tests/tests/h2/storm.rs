@@ -1,3 +1,5 @@
+//! Floods.
+//!
 //! Rapid resets (CVE-2023-44487): streams that are opened and given up at once, ten thousand of them, or as
 //! many as `SIDELOG_RESETS` says. Client and origin are made of frames here: libraries would defend themselves.
 
@@ -9,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const CONTINUATION: u8 = 9;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
@@ -71,11 +74,9 @@ fn serve(mut stream: &TcpStream, ledger: &Mutex<Vec<String>>) {
     }
 }
 
-/// Opens a stream with a POST and resets it, `n` times; then asks whether all of it has arrived. Whether it
-/// had, or else the code of the GOAWAY.
+/// Opens a stream with a POST and resets it, `n` times.
 fn storm(address: &str, name: &str, n: usize) -> Result<(), u8> {
-    let mut stream = TcpStream::connect(address).unwrap();
-    let mut said = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
+    let mut said = Vec::new();
     for at in 0..n {
         let path = format!("/storm/{name}/{at}");
         // :method POST, :scheme http; :path and :authority as literals.
@@ -84,7 +85,13 @@ fn storm(address: &str, name: &str, n: usize) -> Result<(), u8> {
         said.extend(frame(HEADERS, 5, id, &block));
         said.extend(frame(RST_STREAM, 0, id, &[0, 0, 0, 8]));
     }
-    said.extend(frame(PING, 0, 0, b"all here"));
+    flood(address, &said)
+}
+
+/// Says this, and then asks whether all of it has arrived. Whether it had, or else the code of the GOAWAY.
+fn flood(address: &str, frames: &[u8]) -> Result<(), u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let said = [PREFACE, &frame(SETTINGS, 0, 0, b""), frames, &frame(PING, 0, 0, b"all here")].concat();
     let mut to = stream.try_clone().unwrap();
     // It may end before all is said.
     let writer = std::thread::spawn(move || to.write_all(&said));
@@ -165,4 +172,35 @@ async fn a_storm_ends_its_connection_and_what_it_reached_is_told() {
     let metrics = sidecar.metrics().await;
     let ended = format!("sidelog_refused_total{{reason=\"h2_flood\"}} {AT_ONCE}\n");
     assert!(metrics.contains(&ended) && metrics.contains("sidelog_open_calls 0\n"), "{metrics}");
+}
+
+/// Header blocks without an end (CVE-2024-27316), and one that unfolds to 48 MB.
+#[tokio::test(flavor = "multi_thread")]
+async fn header_blocks_are_bounded() {
+    let (address, ledger) = origin();
+    let (sidecar, _dir) = World::before_with(&address, "").await;
+    let through = sidecar.url().strip_prefix("http://").unwrap().to_owned();
+    storm(&through, "warm", 100).unwrap();
+    let before = own_memory(sidecar.process.id());
+    let continued = |part: &[u8], n| {
+        let parts = (0..n).flat_map(|_| frame(CONTINUATION, 0, 1, part));
+        frame(HEADERS, 1, 1, b"\x83\x86").into_iter().chain(parts).collect::<Vec<u8>>()
+    };
+    // A field of 4,000 bytes goes into the table, and is then named 12,000 times.
+    let field = [b"\x40\x01k\x7f\xa1\x1e", &[b'v'; 4000][..]].concat();
+    let bomb = [&b"\x83\x86\x84\x01\x01a"[..], &field, &[0xbe; 12_000]].concat();
+    let floods = [
+        ("empty", continued(b"", 100_000)),
+        ("of fields", continued(&[0x83; 1000], 10_000)),
+        ("large", continued(&[b'x'; 16_000], 500)),
+        ("bomb", frame(HEADERS, 5, 1, &bomb)),
+    ];
+    for (name, frames) in floods {
+        assert_eq!(flood(&through, &frames), Err(ENHANCE_YOUR_CALM), "{name}");
+    }
+    let grown = own_memory(sidecar.process.id()).saturating_sub(before);
+    assert!(grown < MAY_GROW_KIB, "{grown} KiB more than {before}");
+    assert_eq!(ledger.lock().unwrap().len(), 100, "none of it has reached the service");
+    let metrics = sidecar.metrics().await;
+    assert!(metrics.contains("sidelog_refused_total{reason=\"h2_flood\"} 4\n"), "{metrics}");
 }
