@@ -35,18 +35,18 @@
 //!
 //! Refuses: a stream whose request is uncertain (`message.rs`); the connection when the frames
 //! themselves are, or when it is a flood. An answer may say what it likes: its end is always certain.
-//! Never: waits for or re-orders streams that are not strict but as said; merges streams; translates to HTTP/1.1. A service that does not
-//! speak HTTP/2 gets its client a GOAWAY (`HTTP_1_1_REQUIRED`).
+//! Never: waits for or re-orders streams but as said; merges streams; translates to HTTP/1.1. A service
+//! that does not speak HTTP/2 gets its client a GOAWAY (`HTTP_1_1_REQUIRED`).
 
 mod answer;
 mod block;
 mod frame;
 mod gate;
-mod hpack;
+pub mod hpack;
 mod huffman;
 mod link;
 mod message;
-mod mux;
+pub mod mux;
 mod streams;
 
 pub use link::run;
