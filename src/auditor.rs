@@ -2,16 +2,19 @@
 //! they are.
 
 use crate::config::{self, Config, OnFull, Problem};
+use crate::extract::Peer;
 use crate::metrics::Metrics;
 use crate::pseudonym::Pseudonyms;
-use crate::redact::Redacted;
+use crate::redact::{RawBody, Redacted, SchemaMarks};
+use crate::refusals::{self, Rate};
+use crate::relay::Refusal;
 use crate::rules::Rules;
+use crate::tls;
 use sidelog_event::{AuditEvent, MatchKind, Outcome, Stage};
 use sidelog_journal::{ClaimError, Journal, Opened, Options, Recovery, Slot, Storable};
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,9 +23,11 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("cannot listen on {address} for {what}: {source}")]
-    Listen { what: &'static str, address: SocketAddr, source: io::Error },
+    Listen { what: &'static str, address: String, source: io::Error },
     #[error("upstream host `{host}` cannot be resolved: {why}")]
     Upstream { host: String, why: String },
+    #[error("TLS: {0}")]
+    Tls(#[from] tls::Error),
     #[error("journal: {0}")]
     Journal(#[from] sidelog_journal::OpenError),
     #[error("pseudonym key {path}: {source}")]
@@ -53,6 +58,7 @@ pub struct Auditor {
     metrics: Arc<Metrics>,
     max_body: usize,
     on_full: OnFull,
+    refusals: Rate,
 }
 
 impl std::fmt::Debug for Auditor {
@@ -90,6 +96,7 @@ impl Auditor {
             metrics: Arc::new(Metrics::default()),
             max_body: config.capture.max_body,
             on_full: config.journal.on_full,
+            refusals: Rate::new(config.audit.refusals_per_second),
         };
         for orphan in &orphans {
             auditor.record_orphan(&orphan.bytes);
@@ -154,7 +161,53 @@ impl Auditor {
 
     /// Appends an event to the journal, without its bodies if it would be too large. One that does not
     /// fit is counted, and a later loss record names it.
-    pub fn record(&self, mut event: Redacted<AuditEvent<'_>>) {
+    pub fn record(&self, event: Redacted<AuditEvent<'_>>) {
+        let (redactions, matched) = (event.redactions.count, event.operation.matched);
+        if !self.append(event) {
+            return;
+        }
+        self.metrics.events.inc();
+        self.metrics.redactions.inc_by(u64::from(redactions));
+        match matched {
+            MatchKind::Ambiguous => _ = self.metrics.ambiguous.inc(),
+            MatchKind::Unmatched => _ = self.metrics.unmatched.inc(),
+            MatchKind::Matched | MatchKind::MethodNotInSpec => {}
+        }
+    }
+
+    /// Appends what is known of a call that stays open: a row of `open_calls` until its event comes.
+    pub fn record_started(&self, event: Redacted<AuditEvent<'_>>) {
+        if self.append(event) {
+            self.metrics.started.inc();
+        }
+    }
+
+    /// Counts a refused request, and records it as long as there are not too many.
+    pub fn refuse(&self, peer: &Peer, refusal: Refusal, received: &[u8]) {
+        self.metrics.refuse(refusal.reason);
+        tracing::debug!(
+            peer = peer.address(),
+            status = refusal.status,
+            reason = refusal.reason,
+            "request refused"
+        );
+        // What has no room is not made known by filling it.
+        if refusal.reason == "journal_full" {
+            return;
+        }
+        if !self.refusals.admit() {
+            self.metrics.refusals_unrecorded.inc();
+            return;
+        }
+        let event = refusals::event(&self.service, peer, refusal, received);
+        let none = || RawBody { complete: true, ..RawBody::default() };
+        let mut redacted = self.rules.redactor.redact(event, none(), none(), &SchemaMarks::default());
+        redacted.tell();
+        self.record(redacted);
+    }
+
+    /// False: it is lost.
+    fn append(&self, mut event: Redacted<AuditEvent<'_>>) -> bool {
         let lost = JSON.with_borrow_mut(|json| {
             let mut stored = event.store(json);
             if stored.as_ref().is_ok_and(|s| s.bytes().len() > self.journal.max_record()) {
@@ -168,15 +221,9 @@ impl Auditor {
             }
         });
         if let Some(reason) = lost {
-            return self.metrics.lose(reason);
+            self.metrics.lose(reason);
         }
-        self.metrics.events.inc();
-        self.metrics.redactions.inc_by(u64::from(event.redactions.count));
-        match event.operation.matched {
-            MatchKind::Ambiguous => _ = self.metrics.ambiguous.inc(),
-            MatchKind::Unmatched => _ = self.metrics.unmatched.inc(),
-            MatchKind::Matched | MatchKind::MethodNotInSpec => {}
-        }
+        lost.is_none()
     }
 
     /// The call of an intent left by a life that ended by force: what became of it is not known.

@@ -1,6 +1,6 @@
 //! `sidelog check`: everything that is wrong with a configuration and its documents, at once.
 
-use crate::config::{self, Config, Place, Problem, Selector, Severity};
+use crate::config::{self, Config, Place, Problem, Selector, Severity, Upstream};
 use crate::pseudonym::Pseudonyms;
 use crate::rules::{self, Rules};
 use crate::spec_match::SpecMatcher;
@@ -8,6 +8,7 @@ use crate::{openapi, policy};
 use clap::ValueEnum;
 use std::collections::HashSet;
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -105,9 +106,20 @@ fn count(number: usize, what: &str) -> String {
 }
 
 fn connections(config: &Config) -> Vec<Problem> {
-    let mut targets = vec![("the service", format!("{}:{}", config.upstream.host, config.upstream.port))];
+    let mut targets = Vec::new();
+    let mut found = Vec::new();
+    match &config.upstream {
+        Upstream::Unix(path) => {
+            let error = UnixStream::connect(path).err();
+            found.extend(
+                error.map(|e| cannot_reach("the service", &config.upstream.to_string(), &e.to_string())),
+            );
+        }
+        Upstream::Tcp { host, port, .. } => targets.push(("the service", format!("{host}:{port}"))),
+    }
     targets.extend(config.kafka.iter().flat_map(|k| k.brokers.iter().map(|b| ("kafka", b.clone()))));
-    targets.into_iter().filter_map(|(what, address)| unreachable(what, &address)).collect()
+    found.extend(targets.into_iter().filter_map(|(what, address)| unreachable(what, &address)));
+    found
 }
 
 fn unreachable(what: &str, address: &str) -> Option<Problem> {
@@ -116,12 +128,16 @@ fn unreachable(what: &str, address: &str) -> Option<Problem> {
         Ok(None) => "the name has no address".into(),
         Ok(Some(socket)) => TcpStream::connect_timeout(&socket, CONNECT).err()?.to_string(),
     };
-    Some(Problem {
+    Some(cannot_reach(what, address, &why))
+}
+
+fn cannot_reach(what: &str, address: &str, why: &str) -> Problem {
+    Problem {
         place: None,
         message: format!("cannot reach {what} at {address}: {why}"),
         help: Some("start it, or correct its address".into()),
         severity: Severity::Error,
-    })
+    }
 }
 
 /// Prints the problems: text to stderr, or one JSON object to stdout.

@@ -9,7 +9,7 @@
 use crate::auditor::Auditor;
 use crate::capture::Capture;
 use crate::config::OnFull;
-use crate::extract;
+use crate::extract::{self, Peer};
 use crate::head::{Head, HeadIndex};
 use crate::policy::Decision;
 use crate::redact::{RawBody, SchemaMarks};
@@ -19,7 +19,6 @@ use jiff::Timestamp;
 use sidelog_event::{AuditEvent, Delivery, Http, Level, Message, Outcome, Redactions, Stage};
 use sidelog_journal::Slot;
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;
@@ -28,12 +27,14 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub struct Watcher {
     auditor: Arc<Auditor>,
-    peer: IpAddr,
+    peer: Peer,
+    /// The last call that began has an event of its own.
+    recorded: bool,
 }
 
 impl Watcher {
-    pub fn new(auditor: Arc<Auditor>, peer: IpAddr) -> Self {
-        Watcher { auditor, peer }
+    pub fn new(auditor: Arc<Auditor>, peer: impl Into<Peer>) -> Self {
+        Watcher { auditor, peer: peer.into(), recorded: false }
     }
 }
 
@@ -41,16 +42,25 @@ impl Observer for Watcher {
     type Call = Exchange;
 
     fn begin(&mut self, head: Head<'_>, framing: &RequestFraming) -> Result<Exchange, Refusal> {
-        Exchange::begin(&self.auditor, self.peer, head, framing)
+        let exchange = Exchange::begin(&self.auditor, &self.peer, head, framing)?;
+        self.recorded = exchange.0.is_some();
+        Ok(exchange)
     }
 
     fn unreachable(&mut self) {
         self.auditor.metrics().upstream_connect_failures.inc();
     }
 
-    fn refused(&mut self, refusal: Refusal, _received: &[u8]) {
-        self.auditor.metrics().refuse(refusal.reason);
-        tracing::debug!(peer = %self.peer, status = refusal.status, reason = refusal.reason, "request refused");
+    fn malformed(&mut self, refusal: Refusal) {
+        if self.recorded {
+            self.auditor.metrics().refuse(refusal.reason);
+        } else {
+            self.refused(refusal, &[]);
+        }
+    }
+
+    fn refused(&mut self, refusal: Refusal, received: &[u8]) {
+        self.auditor.refuse(&self.peer, refusal, received);
     }
 }
 
@@ -66,6 +76,7 @@ struct Audited {
     raw: Vec<u8>,
     index: HeadIndex,
     decision: Decision,
+    scheme: &'static str,
     facts: Facts,
     flags: Vec<&'static str>,
     request: Capture,
@@ -85,13 +96,13 @@ impl std::fmt::Debug for Exchange {
 impl Exchange {
     fn begin(
         auditor: &Arc<Auditor>,
-        peer: IpAddr,
+        peer: &Peer,
         head: Head<'_>,
         framing: &RequestFraming,
     ) -> Result<Exchange, Refusal> {
         auditor.metrics().requests.inc();
         let rules = auditor.rules();
-        let judged = rules.judge(&head, !framing.body.is_done(), framing.upgrade.is_some());
+        let judged = rules.judge(&head, !framing.body.is_done(), framing.may_switch());
         if !judged.decision.recorded() {
             return Ok(Exchange(None));
         }
@@ -109,6 +120,7 @@ impl Exchange {
             raw: head.raw.to_vec(),
             index: head.index.clone(),
             decision: judged.decision,
+            scheme: peer.scheme(),
             facts,
             flags,
             request,
@@ -147,6 +159,7 @@ impl relay::Call for Exchange {
     fn tunnel(&mut self) {
         if let Some(audited) = &mut self.0 {
             audited.flags.push("tunnel");
+            audited.tell_open();
         }
     }
 
@@ -178,6 +191,16 @@ impl Audited {
 
     fn marks(&self) -> &SchemaMarks {
         self.auditor.rules().marks(self.facts.operation_index)
+    }
+
+    /// Nobody knows how long a tunnel lives: that it is open is told now.
+    fn tell_open(&self) {
+        let event = AuditEvent { outcome: Outcome::Success, ..self.event(Stage::Started) };
+        let no_body = || RawBody { complete: true, ..RawBody::default() };
+        let rules = self.auditor.rules();
+        let mut open = rules.redactor.redact(event, no_body(), no_body(), self.marks());
+        open.tell();
+        self.auditor.record_started(open);
     }
 
     /// Puts what is known before forwarding into the open-call table, so that it survives kill -9.
@@ -275,7 +298,7 @@ impl Audited {
                 version: head.version().into(),
                 method: head.method().into(),
                 effective_method: extract::effective_method(&head).unwrap_or(head.method().into()),
-                scheme: "http".into(),
+                scheme: self.scheme.into(),
                 host: text(head.first("host").unwrap_or_default()),
                 path: text(path),
                 query: text(query),

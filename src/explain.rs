@@ -2,6 +2,7 @@
 //! as JSON lines.
 
 use crate::config::{Config, Problem};
+use crate::extract::Peer;
 use crate::head::{Head, HeadIndex};
 use crate::policy::{Decision, RuleRef};
 use crate::pseudonym::Pseudonyms;
@@ -15,7 +16,7 @@ use std::net::IpAddr;
 #[derive(Debug)]
 pub struct Explainer {
     rules: Rules,
-    peer: IpAddr,
+    peer: Peer,
 }
 
 /// How the lines of one run were answered.
@@ -89,7 +90,7 @@ impl Explainer {
     pub fn new(config: &Config, peer: IpAddr) -> Result<(Explainer, Vec<Problem>), Problem> {
         // Fingerprints in explanations are for show; the real key stays with the sidecar.
         let (rules, problems) = Rules::load(config, &Pseudonyms::new(b"sidelog explain"))?;
-        Ok((Explainer { rules, peer }, problems))
+        Ok((Explainer { rules, peer: peer.into() }, problems))
     }
 
     /// Answers every line; a line that cannot be read gets `{"error": …}` with its number.
@@ -138,7 +139,7 @@ impl Explainer {
         let (raw, index) = HeadIndex::synthesize(method, target, headers);
         let head = Head { raw: &raw, index: &index };
         let judged = self.judge(&head);
-        let (facts, flags) = self.rules.facts(&head, self.peer, &judged);
+        let (facts, flags) = self.rules.facts(&head, &self.peer, &judged);
         let show = |text: &str| self.rules.redactor.path(text.as_bytes());
         let mut row = |name: &str, value: &str| writeln!(out, "{}", format!("{name:<12} {value}").trim_end());
         row("request", &format!("{method} {}", self.shown_target(&head, &facts)))?;

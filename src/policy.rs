@@ -23,6 +23,10 @@
 //! for others whose paths look alike; where not, it is compared with the path. Selectors without
 //! braces are compared with the path as sent, then with the template.
 
+mod paths;
+
+pub use paths::Paths;
+
 use crate::config::{self, Place, Selector};
 use sidelog_event::{Delivery, Level, MatchKind};
 use std::borrow::Cow;
@@ -543,6 +547,7 @@ mod tests {
             unmatched: Level::Metadata,
             level: Level::Request,
             delivery: Delivery::Written,
+            refusals_per_second: 10,
         }
     }
 

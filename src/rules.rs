@@ -2,7 +2,7 @@
 //! redaction. Pure once built; `sidelog proxy`, `check` and `explain` share it.
 
 use crate::config::{Config, Place, Problem, Severity};
-use crate::extract::{self, Extractor};
+use crate::extract::{self, Extractor, Peer};
 use crate::head::Head;
 use crate::openapi::{self, LoadError};
 use crate::policy::{Call, Decision, OperationRef, Policy};
@@ -10,7 +10,6 @@ use crate::pseudonym::Pseudonyms;
 use crate::redact::{Redactor, SchemaMarks};
 use crate::spec_match::{self, Found, SpecMatcher};
 use sidelog_event as event;
-use std::net::IpAddr;
 use std::path::Path;
 
 #[derive(Debug)]
@@ -104,12 +103,7 @@ impl Rules {
     }
 
     /// What the event says beside the bytes, and the oddities.
-    pub fn facts(
-        &self,
-        head: &Head<'_>,
-        peer: IpAddr,
-        judged: &Judged<'_, '_>,
-    ) -> (Facts, Vec<&'static str>) {
+    pub fn facts(&self, head: &Head<'_>, peer: &Peer, judged: &Judged<'_, '_>) -> (Facts, Vec<&'static str>) {
         let (actor, actor_flags) = self.extractor.actor(head, peer);
         let (client, client_flags) = self.extractor.client(head, peer);
         let mut flags = judged.found.flags.clone();

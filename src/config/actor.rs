@@ -3,14 +3,18 @@
 use super::load::{Check, quoted};
 use super::problem::shown_path;
 use super::tree::At;
-use super::{ActorRule, Claims, HeaderRule, JwtRule, yaml};
+use super::{ActorRule, Claims, ClientAuth, HeaderRule, JwtRule, Tls, yaml};
 use std::path::PathBuf;
 
 /// None where the item is wrong; the shape check has made sure that it has exactly one key.
-pub(super) fn rule(check: &mut Check<'_>, actor: &At<yaml::Actor>) -> Option<ActorRule> {
+pub(super) fn rule(check: &mut Check<'_>, actor: &At<yaml::Actor>, tls: Option<&Tls>) -> Option<ActorRule> {
     let actor = &actor.value;
     if let Some(mtls) = &actor.mtls {
-        check.error(mtls.at, "`mtls` needs TLS, which is not supported yet", "leave it out");
+        if tls.is_none_or(|tls| tls.client_auth == ClientAuth::None) {
+            let help = "name the CA that clients' certificates are verified against";
+            check.error(mtls.at, "`mtls` needs `tls.client_ca_file`", help);
+        }
+        return Some(ActorRule::Mtls);
     }
     if let Some(jwt) = &actor.jwt {
         return Some(ActorRule::Jwt(jwt_rule(check, &jwt.value)));

@@ -7,7 +7,7 @@
 use super::fields::Found;
 use super::jwt::Verifier;
 use super::text::{clean, trim};
-use super::{Error, Flags, address, flags, raise};
+use super::{Error, Flags, Peer, address, flags, raise};
 use crate::config::{self, ActorRule};
 use crate::head::Head;
 use crate::pseudonym::Pseudonyms;
@@ -16,7 +16,6 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ipnet::IpNet;
 use sidelog_event::{Actor, ActorSource};
-use std::net::IpAddr;
 
 /// Characters of an id, a name, a tenant, a type or a role.
 pub(super) const MAX_TEXT: usize = 256;
@@ -35,8 +34,7 @@ const BASIC: GeneralPurpose = GeneralPurpose::new(
 /// What a rule reads from.
 pub(super) struct Call<'c, 'h> {
     pub head: &'c Head<'h>,
-    /// In canonical form.
-    pub peer: IpAddr,
+    pub peer: &'c Peer,
     /// By the index rules keep.
     pub found: &'c [Found<'h>],
     /// Seconds since 1970.
@@ -50,6 +48,7 @@ type Index = usize;
 pub(super) enum Rule {
     Jwt { header: Index, name: String, verifier: Box<Verifier> },
     Header(HeaderRule),
+    Mtls,
     Basic { header: Index },
     ApiKey { header: Index, name: String },
 }
@@ -86,6 +85,7 @@ impl Rule {
                 verifier: Box::new(Verifier::new(number, jwt, warnings)?),
             },
             ActorRule::Header(header) => Rule::Header(HeaderRule::new(header, index)),
+            ActorRule::Mtls => Rule::Mtls,
             ActorRule::Basic => Rule::Basic { header: index("authorization") },
             ActorRule::ApiKey { header } => {
                 Rule::ApiKey { header: index(header), name: header.to_ascii_lowercase() }
@@ -101,6 +101,7 @@ impl Rule {
     ) -> Option<Actor<'static>> {
         match self {
             Rule::Header(rule) => rule.read(call, flags),
+            Rule::Mtls => call.peer.certificate.as_ref().map(|certificate| certificate.actor(flags)),
             Rule::Jwt { header, name, verifier } => {
                 let found = call.found.get(*header)?;
                 let value = found.present()?;
@@ -145,7 +146,7 @@ impl HeaderRule {
     fn read(&self, call: &Call<'_, '_>, flags: &mut Flags) -> Option<Actor<'static>> {
         let found = call.found.get(self.id)?;
         let value = found.present()?;
-        if !self.trusted_from.iter().any(|net| net.contains(&call.peer)) {
+        if !call.peer.ip.is_some_and(|ip| self.trusted_from.iter().any(|net| net.contains(&ip))) {
             raise(flags, flags::ACTOR_HEADER_UNTRUSTED);
             return None;
         }
@@ -197,7 +198,7 @@ impl HeaderRule {
     }
 }
 
-pub(super) fn anonymous() -> Actor<'static> {
+pub fn anonymous() -> Actor<'static> {
     Actor {
         id: "".into(),
         name: "".into(),
@@ -360,7 +361,7 @@ mod tests {
 
     fn read(given: &[ActorRule], peer: &str, fields: &[(&str, &str)]) -> (Actor<'static>, Flags) {
         let (raw, index) = head("POST", "/v1/orders", fields);
-        rules(given).actor(&Head { raw: &raw, index: &index }, peer.parse().unwrap())
+        rules(given).actor(&Head { raw: &raw, index: &index }, &peer.parse().unwrap())
     }
 
     fn header(peer: &str, fields: &[(&str, &str)]) -> (Actor<'static>, Flags) {
@@ -478,7 +479,7 @@ mod tests {
         let at = raw.windows(2).position(|w| w == b"QZ").unwrap();
         raw[at..at + 2].copy_from_slice(b"\xff\xfe");
         let (actor, flags) =
-            rules(&[header_rule()]).actor(&Head { raw: &raw, index: &index }, PEER.parse().unwrap());
+            rules(&[header_rule()]).actor(&Head { raw: &raw, index: &index }, &PEER.parse().unwrap());
         assert_eq!((actor.id.as_ref(), flags), ("\\xff\\xfe", vec![flags::ACTOR_ESCAPED]));
         let many = "r,".repeat(100);
         let (actor, flags) = header(PEER, &[("X-User", "u"), ("X-Roles", &many)]);
@@ -556,7 +557,7 @@ mod tests {
             let given = [header_rule(), crate::extract::tests::jwt_rule(), ActorRule::Basic, api_key_rule("X-Api-Key")];
             let extractor: Extractor = rules(&given);
             let head = Head { raw: &raw, index: &index };
-            let (actor, _) = extractor.actor(&head, STRANGER.parse().unwrap());
+            let (actor, _) = extractor.actor(&head, &STRANGER.parse().unwrap());
             prop_assert!(!actor.verified);
             prop_assert!(actor.id.chars().count() <= MAX_TEXT);
             prop_assert!(!actor.id.chars().any(char::is_control));

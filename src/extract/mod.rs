@@ -16,13 +16,19 @@
 
 mod actor;
 mod address;
+mod certificate;
 mod fields;
 mod jwt;
 mod jwt_cache;
+mod peer;
 mod request;
 mod resource;
 mod text;
 
+pub use actor::anonymous;
+pub use address::canonical_net;
+pub use certificate::Certificate;
+pub use peer::Peer;
 pub use request::{effective_method, form_method, is_safe, request_id, trace_id, user_agent};
 pub use resource::{Resource, message, outcome, resource};
 pub use text::{Clean, clean};
@@ -32,7 +38,6 @@ use crate::head::Head;
 use crate::pseudonym::Pseudonyms;
 use address::ClientRule;
 use sidelog_event::{Actor, Client};
-use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Oddities, in the words of [`flags`], each at most once.
@@ -119,13 +124,13 @@ impl Extractor {
     }
 
     /// The first rule that yields an actor; `anonymous` when none does.
-    pub fn actor(&self, head: &Head<'_>, peer: IpAddr) -> (Actor<'static>, Flags) {
+    pub fn actor(&self, head: &Head<'_>, peer: &Peer) -> (Actor<'static>, Flags) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         self.actor_at(head, peer, now)
     }
 
     /// `now`: seconds since 1970.
-    fn actor_at(&self, head: &Head<'_>, peer: IpAddr, now: u64) -> (Actor<'static>, Flags) {
+    fn actor_at(&self, head: &Head<'_>, peer: &Peer, now: u64) -> (Actor<'static>, Flags) {
         let mut flags = Flags::new();
         if self.rules.is_empty() {
             return (actor::anonymous(), flags);
@@ -134,12 +139,12 @@ impl Extractor {
         if found.iter().any(|f| f.lookalike) {
             raise(&mut flags, flags::ACTOR_LOOKALIKE);
         }
-        let call = actor::Call { head, peer: peer.to_canonical(), found: &found, now };
+        let call = actor::Call { head, peer, found: &found, now };
         let actor = self.rules.iter().find_map(|rule| rule.read(&call, &self.pseudonyms, &mut flags));
         (actor.unwrap_or_else(actor::anonymous), flags)
     }
 
-    pub fn client(&self, head: &Head<'_>, peer: IpAddr) -> (Client<'static>, Flags) {
+    pub fn client(&self, head: &Head<'_>, peer: &Peer) -> (Client<'static>, Flags) {
         self.client.client(head, peer)
     }
 }

@@ -1,112 +1,38 @@
 //! One client connection and its upstream connection: a state machine polled in both directions.
 
-use super::buffer::{Buffer, Fill, LARGE};
+use super::buffer::{Fill, LARGE};
+use super::forward::Forward;
 use super::framing::Framer;
-use super::parse::{self, HeadLimits, HeadScanner, Refusal, RequestFraming};
+use super::lane::Lane;
+use super::parse::{self, HeadLimits, HeadScanner, Refusal, RequestFraming, UNASKED_UPGRADE};
+use super::upgrade::{self, Upgrades};
+use super::wire::{Dial, Wire};
 use super::{BodyEnd, Call, End, Observer};
 use crate::head::{Head, HeadIndex};
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-/// A byte stream that can be closed by RST.
-pub trait Wire: AsyncRead + AsyncWrite + Unpin {
-    /// Makes the coming close abortive, to pass a peer's RST on.
-    fn reset_on_close(&self);
-}
-
-impl Wire for TcpStream {
-    fn reset_on_close(&self) {
-        // Best effort: without it the other side sees FIN instead of RST.
-        let _ = self.set_zero_linger();
-    }
-}
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, Sleep};
 
 /// What every connection of a listener shares.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub limits: HeadLimits,
     pub head_timeout: Duration,
-    /// `Upgrade` protocols that may become a tunnel, lower case.
-    pub upgrades: Vec<String>,
+    /// How long a connection may stand still that only the relay keeps open; zero: for ever.
+    pub stall_timeout: Duration,
+    /// How long a client may go on sending after our FIN before its bytes are cut off by RST.
+    pub close_timeout: Duration,
+    /// `Upgrade` protocols that may become a tunnel.
+    pub upgrades: Upgrades,
 }
 
 /// Response heads are the service's own; this bound only keeps memory finite.
 const MAX_RESPONSE_HEAD: usize = 1 << 20;
 const INCOMPLETE: Refusal = Refusal { status: 400, reason: "head_incomplete" };
-/// How long a client may go on sending after our FIN before its bytes are cut off by RST.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// One direction. The first `ready` bytes of `buffer` have been read along and may be written.
-#[derive(Debug)]
-struct Lane {
-    buffer: Buffer,
-    ready: usize,
-    framer: Framer,
-    /// The sender has closed its side.
-    eof: bool,
-    /// The receiver takes no more; what comes is dropped.
-    dead: bool,
-    /// Our FIN has been sent.
-    fin: bool,
-}
-
-impl Lane {
-    fn new() -> Self {
-        Lane {
-            buffer: Buffer::default(),
-            ready: 0,
-            framer: Framer::Done,
-            eof: false,
-            dead: false,
-            fin: false,
-        }
-    }
-
-    fn flushed(&self) -> bool {
-        self.ready == 0
-    }
-
-    /// Writes what is ready. True when all is gone.
-    fn poll_flush<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> bool {
-        if self.ready == 0 {
-            return true;
-        }
-        while self.ready > 0 {
-            if self.dead {
-                self.buffer.consume(self.ready);
-                self.ready = 0;
-                break;
-            }
-            let ready = self.buffer.bytes().get(..self.ready).unwrap_or_default();
-            match Pin::new(&mut *to).poll_write(cx, ready) {
-                Poll::Ready(Ok(n)) if n > 0 => {
-                    self.buffer.consume(n);
-                    self.ready -= n;
-                }
-                Poll::Ready(_) => self.dead = true,
-                Poll::Pending => return false,
-            }
-        }
-        if Pin::new(to).poll_flush(cx).is_pending() {
-            return false;
-        }
-        self.buffer.release();
-        true
-    }
-
-    fn poll_fin<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) {
-        if !self.fin && !self.dead {
-            self.fin = Pin::new(to).poll_shutdown(cx).is_ready();
-        }
-    }
-}
-
 /// Why an exchange is over.
 enum Over {
     /// Both messages are complete; the connection may carry the next call.
@@ -121,15 +47,31 @@ enum Over {
     BadResponse(&'static str),
 }
 
+/// Why a request with a whole head was not begun.
+enum Unbegun {
+    Refused(Refusal),
+    /// The call was begun and has ended: its body is malformed from its start.
+    Malformed(Refusal),
+}
+
+impl From<Refusal> for Unbegun {
+    fn from(refusal: Refusal) -> Unbegun {
+        Unbegun::Refused(refusal)
+    }
+}
+
 enum Idle {
     Bytes,
     ClientClosed,
     UpstreamClosed,
 }
 
-pub struct Connection<C, O: Observer> {
+/// `C`: the client's stream, `U`: the service's, as [`Dial`] opens it.
+pub struct Connection<C, O: Observer, U> {
     client: C,
-    upstream: Option<TcpStream>,
+    upstream: Option<U>,
+    /// Added to each request.
+    forward: Option<Forward>,
     up: Lane,
     down: Lane,
     observer: O,
@@ -142,19 +84,22 @@ pub struct Connection<C, O: Observer> {
     answered: bool,
     /// Length and coding of the response contradict; nothing may follow it.
     then_close: bool,
+    /// Runs while nothing but the relay keeps the connection open and no byte moves.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
-impl<C: std::fmt::Debug, O: Observer> std::fmt::Debug for Connection<C, O> {
+impl<C, O: Observer, U> std::fmt::Debug for Connection<C, O, U> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection").field("up", &self.up).field("down", &self.down).finish_non_exhaustive()
     }
 }
 
-impl<C: Wire, O: Observer> Connection<C, O> {
+impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
     pub fn new(client: C, observer: O) -> Self {
         Connection {
             client,
             upstream: None,
+            forward: None,
             up: Lane::new(),
             down: Lane::new(),
             observer,
@@ -165,52 +110,68 @@ impl<C: Wire, O: Observer> Connection<C, O> {
             response_scanner: HeadScanner::default(),
             answered: false,
             then_close: false,
+            stall: None,
         }
+    }
+
+    /// Adds a field to each request.
+    pub fn forwarding(self, forward: Option<Forward>) -> Self {
+        Connection { forward, ..self }
     }
 
     /// Carries calls until a side closes, a request is refused, or `drain` resolves while no call is
     /// under way.
-    pub async fn run(mut self, upstream: SocketAddr, settings: &Settings, drain: impl Future<Output = ()>) {
+    pub async fn run(
+        mut self,
+        service: impl Dial<Stream = U>,
+        settings: &Settings,
+        drain: impl Future<Output = ()>,
+    ) {
         let mut drain = std::pin::pin!(drain);
         loop {
             let len = match self.next_head(settings, drain.as_mut()).await {
                 Ok(Some(len)) => len,
                 Ok(None) => return,
-                Err(refusal) => return self.refuse(refusal).await,
+                Err(refusal) => {
+                    self.observer.refused(refusal, self.up.buffer.bytes());
+                    return self.answer(refusal.status, settings).await;
+                }
             };
-            if let Err(refusal) = self.begin(len, settings) {
-                return self.refuse(refusal).await;
+            match self.begin(len, settings) {
+                Ok(()) => {}
+                Err(Unbegun::Refused(refusal)) => {
+                    self.observer.refused(refusal, self.up.buffer.bytes());
+                    return self.answer(refusal.status, settings).await;
+                }
+                Err(Unbegun::Malformed(refusal)) => {
+                    self.observer.malformed(refusal);
+                    return self.answer(refusal.status, settings).await;
+                }
             }
-            if self.upstream.is_none() && !self.connect(upstream).await {
-                self.observer.unreachable();
-                self.end_call(Some("upstream_connect"), Some(502));
-                return self.answer(502).await;
+            if self.upstream.is_none() {
+                match service.dial().await {
+                    Ok(stream) => self.upstream = Some(stream),
+                    Err(error) => {
+                        self.observer.unreachable();
+                        self.end_call(Some(error.0), Some(502));
+                        return self.answer(502, settings).await;
+                    }
+                }
             }
-            let over = poll_fn(|cx| self.poll_exchange(cx)).await;
+            let over = poll_fn(|cx| self.poll_exchange(cx, settings)).await;
+            self.stall = None;
             match over {
                 Over::Next => {}
                 Over::Close => {
                     self.end_call(None, None);
-                    return self.close().await;
+                    return self.close(settings).await;
                 }
                 Over::Reset(who) => {
                     self.end_call(Some(who), None);
                     return self.reset();
                 }
-                Over::BadRequest(_) | Over::BadResponse(_) => return self.broken(over).await,
+                Over::BadRequest(_) | Over::BadResponse(_) => return self.broken(over, settings).await,
             }
-        }
-    }
-
-    async fn connect(&mut self, upstream: SocketAddr) -> bool {
-        match TcpStream::connect(upstream).await {
-            Ok(stream) => {
-                // Without it small writes may be delayed; the relay works all the same.
-                let _ = stream.set_nodelay(true);
-                self.upstream = Some(stream);
-                true
-            }
-            Err(_) => false,
         }
     }
 
@@ -243,7 +204,7 @@ impl<C: Wire, O: Observer> Connection<C, O> {
             });
             // Only where the client alone can hold us: a kept-alive connection obeys the service's time-out.
             let event = if bounded {
-                let by = *deadline.get_or_insert_with(|| tokio::time::Instant::now() + settings.head_timeout);
+                let by = *deadline.get_or_insert_with(|| Instant::now() + settings.head_timeout);
                 match tokio::time::timeout_at(by, idle).await {
                     Ok(event) => event,
                     Err(_) if self.up.buffer.is_empty() => return Ok(None),
@@ -259,7 +220,7 @@ impl<C: Wire, O: Observer> Connection<C, O> {
                     return if self.up.buffer.is_empty() { Ok(None) } else { Err(INCOMPLETE) };
                 }
                 Ok(Idle::UpstreamClosed) => {
-                    self.pass_on_rest().await;
+                    self.pass_on_rest(settings).await;
                     return Ok(None);
                 }
                 Err(_) => {
@@ -289,11 +250,21 @@ impl<C: Wire, O: Observer> Connection<C, O> {
     /// Opens the call whose head is the first `len` bytes. The part of the body that came with the
     /// head is read along before anything is forwarded, so that a body malformed from its start
     /// never reaches the service.
-    fn begin(&mut self, len: usize, settings: &Settings) -> Result<(), Refusal> {
+    fn begin(&mut self, len: usize, settings: &Settings) -> Result<(), Unbegun> {
         let bytes = self.up.buffer.bytes();
         let (raw, rest) = bytes.split_at(len);
         self.asked = parse::request(raw, &mut self.request_index, &settings.upgrades)?;
-        let mut call = self.observer.begin(Head { raw, index: &self.request_index }, &self.asked)?;
+        let head = Head { raw, index: &self.request_index };
+        if let Some(forward) = &self.forward {
+            forward.check(&head)?;
+        }
+        if self.asked.is_declined() {
+            let body = self.asked.body.clone().feed(rest, |_| {});
+            if body.is_ok_and(|n| n < rest.len()) {
+                return Err(Unbegun::Refused(upgrade::REFUSED));
+            }
+        }
+        let mut call = self.observer.begin(head, &self.asked)?;
         self.up.framer = self.asked.body.clone();
         let fed = self.up.framer.feed(rest, |b| call.request_body(b));
         self.call = Some(call);
@@ -303,17 +274,22 @@ impl<C: Wire, O: Observer> Connection<C, O> {
         match fed {
             Ok(n) => {
                 self.up.ready = len + n;
+                if let Some(forward) = &self.forward {
+                    // Before the empty line.
+                    self.up.buffer.insert(len - 2, forward.line());
+                    self.up.ready += forward.line().len();
+                }
                 Ok(())
             }
             Err(reason) => {
                 self.end_call(Some("request_malformed"), Some(400));
-                Err(Refusal { status: 400, reason })
+                Err(Unbegun::Malformed(Refusal { status: 400, reason }))
             }
         }
     }
 
     /// One call, both directions at once.
-    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
+    fn poll_exchange(&mut self, cx: &mut Context<'_>, settings: &Settings) -> Poll<Over> {
         let was_tunnel = self.is_tunnel();
         let step = self.poll_up(cx).and_then(|()| self.poll_down(cx)).and_then(|()| {
             // What the client sent after its upgrade request has waited for the 101.
@@ -321,8 +297,35 @@ impl<C: Wire, O: Observer> Connection<C, O> {
         });
         match step {
             Err(over) => Poll::Ready(over),
-            Ok(()) => self.verdict(),
+            Ok(()) => match self.verdict() {
+                Poll::Pending if self.poll_stalled(cx, settings).is_ready() => {
+                    Poll::Ready(Over::Reset("timeout"))
+                }
+                verdict => verdict,
+            },
         }
+    }
+
+    /// Ready when the connection has stood still for too long while only the relay keeps it open. As long
+    /// as client and service hold each other, their own time-outs decide, as they would without us.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>, settings: &Settings) -> Poll<()> {
+        let moved = std::mem::take(&mut self.up.moved) | std::mem::take(&mut self.down.moved);
+        if settings.stall_timeout.is_zero() || !self.is_held_by_relay() {
+            self.stall = None;
+            return Poll::Pending;
+        }
+        if moved {
+            self.stall = None;
+        }
+        let sleep = || Box::pin(tokio::time::sleep(settings.stall_timeout));
+        self.stall.get_or_insert_with(sleep).as_mut().poll(cx)
+    }
+
+    /// One side has finished, and the other neither takes what is left nor ends its own.
+    fn is_held_by_relay(&self) -> bool {
+        let (up, down) = (&self.up, &self.down);
+        let answered = down.eof || (self.answered && down.framer.is_done());
+        (answered && !down.flushed()) || (up.eof && !up.flushed()) || (down.eof && down.flushed())
     }
 
     fn is_tunnel(&self) -> bool {
@@ -365,7 +368,7 @@ impl<C: Wire, O: Observer> Connection<C, O> {
             match up.buffer.poll_fill(cx, client, more, LARGE) {
                 Poll::Pending | Poll::Ready(Ok(Fill::Full)) => return Ok(()),
                 Poll::Ready(Err(_)) => return Err(Over::Reset("client_reset")),
-                Poll::Ready(Ok(Fill::Eof)) => up.eof = true,
+                Poll::Ready(Ok(Fill::Eof)) => (up.eof, up.moved) = (true, true),
                 Poll::Ready(Ok(Fill::Read(_))) if up.framer.is_done() => {}
                 Poll::Ready(Ok(Fill::Read(_))) => {
                     let fed = up.framer.feed(up.buffer.bytes(), |b| {
@@ -413,7 +416,7 @@ impl<C: Wire, O: Observer> Connection<C, O> {
     }
 
     fn upstream_closed(&mut self) {
-        self.down.eof = true;
+        (self.down.eof, self.down.moved) = (true, true);
         if !self.answered {
             self.down.ready = self.down.buffer.len();
             self.end_call(Some("upstream_closed"), None);
@@ -436,7 +439,7 @@ impl<C: Wire, O: Observer> Connection<C, O> {
             if framing.status == 101
                 && !self.asked.may_switch_to(parse::switched_to(raw, &self.response_index))
             {
-                return Err(Over::BadResponse("unasked_upgrade"));
+                return Err(Over::BadResponse(UNASKED_UPGRADE));
             }
             self.down.ready += len;
             if framing.status < 200 && framing.status != 101 {
@@ -500,9 +503,10 @@ impl<C: Wire, O: Observer> Connection<C, O> {
     }
 
     /// The exchange broke on something malformed: answer if the client has had no answer yet.
-    async fn broken(&mut self, over: Over) {
+    async fn broken(&mut self, over: Over, settings: &Settings) {
         let (status, error) = match over {
             Over::BadRequest(_) => (400, "request_malformed"),
+            Over::BadResponse(UNASKED_UPGRADE) => (502, "upstream_upgrade"),
             _ => (502, "upstream_malformed"),
         };
         if let Over::BadResponse(why) = over {
@@ -510,28 +514,26 @@ impl<C: Wire, O: Observer> Connection<C, O> {
         }
         let own_status = (!self.answered).then_some(status);
         self.end_call(Some(error), own_status);
-        if let Over::BadRequest(reason) = over {
-            self.observer.refused(Refusal { status, reason }, &[]);
+        match over {
+            Over::BadRequest(reason) => self.observer.malformed(Refusal { status, reason }),
+            // Also of a call that is not recorded itself.
+            Over::BadResponse(reason @ UNASKED_UPGRADE) => {
+                self.observer.malformed(Refusal { status, reason });
+            }
+            _ => {}
         }
         if let Some(upstream) = self.upstream.take() {
             // An incomplete message must not look like a complete one.
             upstream.reset_on_close();
         }
         match own_status {
-            Some(status) => self.answer(status).await,
+            Some(status) => self.answer(status, settings).await,
             None => self.reset(),
         }
     }
 
-    async fn refuse(&mut self, refusal: Refusal) {
-        self.observer.refused(refusal, self.up.buffer.bytes());
-        if refusal.reason != "head_timeout" || !self.up.buffer.is_empty() {
-            self.answer(refusal.status).await;
-        }
-    }
-
     /// An answer of our own, then the end of the connection.
-    async fn answer(&mut self, status: u16) {
+    async fn answer(&mut self, status: u16, settings: &Settings) {
         let interim = self.down.buffer.bytes().get(..self.down.ready).unwrap_or_default();
         let head = format!(
             "HTTP/1.1 {status} {}\r\nContent-Length: 0\r\nConnection: close\r\nVia: 1.1 sidelog\r\n\r\n",
@@ -539,21 +541,21 @@ impl<C: Wire, O: Observer> Connection<C, O> {
         );
         let bytes = [interim, head.as_bytes()].concat();
         let client = &mut self.client;
-        let written = tokio::time::timeout(LINGER, async {
+        let written = tokio::time::timeout(settings.close_timeout, async {
             client.write_all(&bytes).await?;
             client.flush().await
         });
         if matches!(written.await, Ok(Ok(()))) {
-            self.close().await;
+            self.close(settings).await;
         }
     }
 
     /// Passes on what an idle service said before it closed.
-    async fn pass_on_rest(&mut self) {
+    async fn pass_on_rest(&mut self, settings: &Settings) {
         let bytes = self.down.buffer.bytes();
         let client = &mut self.client;
         // The client may be gone as well; then nobody misses these bytes.
-        let _ = tokio::time::timeout(LINGER, async {
+        let _ = tokio::time::timeout(settings.close_timeout, async {
             client.write_all(bytes).await?;
             client.shutdown().await
         })
@@ -562,14 +564,14 @@ impl<C: Wire, O: Observer> Connection<C, O> {
 
     /// FIN, then what the client still sends is discarded for a moment, so that no RST overtakes the
     /// answer.
-    async fn close(&mut self) {
+    async fn close(&mut self, settings: &Settings) {
         self.upstream = None;
         if self.client.shutdown().await.is_err() || self.up.eof {
             return;
         }
         let client = &mut self.client;
         let mut sink = [0; 1024];
-        let _ = tokio::time::timeout(LINGER, async {
+        let _ = tokio::time::timeout(settings.close_timeout, async {
             while matches!(client.read(&mut sink).await, Ok(n) if n > 0) {}
         })
         .await;

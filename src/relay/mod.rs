@@ -8,18 +8,27 @@
 //!
 //! Promises: bytes unchanged and in order; a call's bytes are forwarded only between its `begin` and
 //! its end; memory per direction bounded by [`buffer::LARGE`] (a head: by its own limit); no time-out
-//! but for a client that dawdles over a head and for silent peers after our FIN.
+//! but where the relay alone holds a connection open: a client that dawdles over a head, a peer that
+//! takes nothing of what is left when the other has finished, silence after a FIN.
 //! Refuses: everything `parse.rs` and `framing.rs` call uncertain.
-//! Never: interprets `Connection`, retries, pools, re-orders, adds or removes a byte.
+//! Never: interprets `Connection`, retries, pools, re-orders, removes a byte, or adds one but for the
+//! field of [`Forward`], where that is asked for.
 
 pub mod buffer;
 mod connection;
+mod forward;
 pub mod framing;
 mod grammar;
+mod lane;
 pub mod parse;
+mod upgrade;
+mod wire;
 
-pub use connection::{Connection, Settings, Wire};
+pub use connection::{Connection, Settings};
+pub use forward::Forward;
 pub use parse::{Refusal, RequestFraming};
+pub use upgrade::{Upgrade, Upgrades};
+pub use wire::{Dial, DialError, Wire};
 
 use crate::head::Head;
 
@@ -33,6 +42,12 @@ pub trait Observer {
 
     /// The service cannot be connected to; the client gets 502.
     fn unreachable(&mut self);
+
+    /// The call that has just ended was cut off for what its request turned out to be after its head, or
+    /// for a tunnel nobody had asked for. The call was told; this is for the count of refusals.
+    fn malformed(&mut self, refusal: Refusal) {
+        self.refused(refusal, &[]);
+    }
 
     /// A request was refused. `received`: what there is of its head.
     fn refused(&mut self, refusal: Refusal, received: &[u8]);
