@@ -131,7 +131,7 @@ impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
         loop {
             let len = match self.next_head(settings, drain.as_mut()).await {
                 Ok(Some(len)) => len,
-                Ok(None) => return,
+                Ok(None) => return self.leave(settings).await,
                 Err(refusal) => {
                     self.observer.refused(refusal, self.up.buffer.bytes());
                     return self.answer(refusal.status, settings).await;
@@ -565,7 +565,7 @@ impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
     /// FIN, then what the client still sends is discarded for a moment, so that no RST overtakes the
     /// answer.
     async fn close(&mut self, settings: &Settings) {
-        self.upstream = None;
+        self.leave(settings).await;
         if self.client.shutdown().await.is_err() || self.up.eof {
             return;
         }
@@ -577,10 +577,21 @@ impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
         .await;
     }
 
-    /// Both connections end by RST when they are dropped.
+    /// Ends the service's connection in order; TLS has a word for that.
+    async fn leave(&mut self, settings: &Settings) {
+        if let Some(mut upstream) = self.upstream.take()
+            && !self.up.fin
+            && !self.up.dead
+        {
+            // A service that is gone need not be told.
+            let _ = tokio::time::timeout(settings.close_timeout, upstream.shutdown()).await;
+        }
+    }
+
+    /// The service's connection ends by RST now, the client's when it is dropped.
     fn reset(&mut self) {
         self.client.reset_on_close();
-        if let Some(upstream) = &self.upstream {
+        if let Some(upstream) = self.upstream.take() {
             upstream.reset_on_close();
         }
     }
