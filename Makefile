@@ -1,7 +1,7 @@
 # The only commands a newcomer needs. Each sets up what it needs: the Rust toolchain, Node, Python,
 # Java with Maven and cmake must be there; everything else is fetched into .deps/.
 
-.PHONY: help demo test bench check fmt generate clean-deps
+.PHONY: help demo test fuzz bench check fmt generate clean-deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -14,6 +14,9 @@ test: ## every test, against real services
 	scripts/deps.sh
 	cargo build --workspace --bins
 	cargo test --workspace --no-fail-fast
+
+fuzz: ## every parser of strangers' bytes, a minute each (SECONDS_EACH=60)
+	fuzz/run.sh
 
 bench: ## side by side with peers
 	bench/run.sh

@@ -3,6 +3,7 @@
 
 use crate::config::{self, Config, OnFull, Problem};
 use crate::extract::Peer;
+use crate::jwks;
 use crate::metrics::Metrics;
 use crate::pseudonym::Pseudonyms;
 use crate::redact::{RawBody, Redacted, SchemaMarks};
@@ -88,12 +89,14 @@ impl Auditor {
         for line in rules.specs.summary() {
             tracing::info!("{line}");
         }
+        let metrics = Arc::new(Metrics::default());
+        jwks::watch(&rules.extractor, &metrics);
         let auditor = Auditor {
             service: config.service.clone(),
             rules,
             pseudonyms,
             journal,
-            metrics: Arc::new(Metrics::default()),
+            metrics,
             max_body: config.capture.max_body,
             on_full: config.journal.on_full,
             refusals: Rate::new(config.audit.refusals_per_second),

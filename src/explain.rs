@@ -165,7 +165,13 @@ impl Explainer {
         let actor = &facts.actor;
         let who = if actor.id.is_empty() { "nobody named" } else { actor.id.as_ref() };
         row("actor", &format!("{} from {} ({})", show(who), actor.source, trust(actor)))?;
-        for (name, value) in [("name", &actor.name), ("type", &actor.kind), ("tenant", &actor.tenant)] {
+        let more = [
+            ("name", &actor.name),
+            ("type", &actor.kind),
+            ("on behalf of", &actor.on_behalf_of),
+            ("tenant", &actor.tenant),
+        ];
+        for (name, value) in more {
             if !value.is_empty() {
                 row(&format!("  {name}"), &show(value))?;
             }
@@ -219,7 +225,7 @@ fn because(head: &Head<'_>, judged: &Judged<'_, '_>) -> String {
 
 fn trust(actor: &Actor<'_>) -> String {
     let key = match actor.source {
-        ActorSource::ApiKey => "; the sidecar's own key gives another fingerprint",
+        ActorSource::ApiKey | ActorSource::Cookie => "; the sidecar's own key gives another fingerprint",
         _ => "",
     };
     match (actor.verified, actor.unverified_reason.as_ref()) {

@@ -14,6 +14,7 @@ pub mod exit;
 pub mod explain;
 pub mod extract;
 pub mod head;
+pub mod jwks;
 pub mod listen;
 pub mod logging;
 pub mod metrics;

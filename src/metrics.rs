@@ -69,6 +69,10 @@ metrics! {
     redactions: Counter = "sidelog_redactions",
     /// Audited calls open now.
     open_calls: Gauge = "sidelog_open_calls",
+    /// Key documents (JWKS) fetched or read, changed or not.
+    jwks_fetches: Counter = "sidelog_jwks_fetches",
+    /// Key documents that could not be fetched, read or used, by reason; the last good keys stay.
+    jwks_failures: Family<Reason, Counter> = "sidelog_jwks_failures",
     /// Bytes the journal uses on disk.
     journal_bytes: Gauge = "sidelog_journal_bytes",
     /// Records in the journal not yet delivered.
@@ -106,6 +110,10 @@ impl Metrics {
         self.lost.get_or_create(&Reason { reason }).inc();
     }
 
+    pub fn jwks_failure(&self, reason: &'static str) {
+        self.jwks_failures.get_or_create(&Reason { reason }).inc();
+    }
+
     pub fn ship_failure(&self, reason: &'static str) {
         self.ship_failures.get_or_create(&Reason { reason }).inc();
     }
@@ -122,6 +130,7 @@ mod tests {
         metrics.refuse("bare_lf");
         metrics.lose("full");
         metrics.ship_failure("delivery");
+        metrics.jwks_failure("connect");
         metrics.events.inc();
         let text = metrics.encode();
         assert!(text.contains("sidelog_refused_total{reason=\"bare_lf\"} 1"), "{text}");

@@ -74,8 +74,10 @@ pub fn event<'a>(service: &'a str, peer: &Peer, refusal: Refusal, received: &'a 
             query: text(query),
             // 0: the connection was closed without one.
             status: Some(refusal.status).filter(|status| *status > 0),
+            grpc_status: None,
             user_agent: "".into(),
             request_id: "".into(),
+            idempotency_key: "".into(),
             trace_id: "".into(),
         },
         operation: Operation {
@@ -90,6 +92,9 @@ pub fn event<'a>(service: &'a str, peer: &Peer, refusal: Refusal, received: &'a 
             op: Op::Other,
             resource_type: "".into(),
             resource_id: "".into(),
+            protocol: "".into(),
+            calls: Vec::new(),
+            calls_total: 0,
         },
         actor: extract::anonymous(),
         client: Client {

@@ -1,7 +1,7 @@
 //! Everything that judges a call, built from a configuration: documents, policy, extraction,
 //! redaction. Pure once built; `sidelog proxy`, `check` and `explain` share it.
 
-use crate::config::{Config, Place, Problem, Severity};
+use crate::config::{Config, Place, Problem, Severity, Unknown};
 use crate::extract::{self, Extractor, Peer};
 use crate::head::Head;
 use crate::openapi::{self, LoadError};
@@ -47,8 +47,13 @@ impl Rules {
         let mut problems = Vec::new();
         let mut documents = Vec::new();
         // Of a file that is not there, `config::load` has told, with its place.
+        // Fields take memory: they are remembered only where they are asked for.
+        let load = match config.redact.unknown {
+            Unknown::Keep => openapi::load,
+            Unknown::Mask => openapi::load_with_fields,
+        };
         for path in config.openapi.iter().filter(|p| p.is_file()) {
-            match openapi::load(path) {
+            match load(path) {
                 Ok((mut document, warnings)) => {
                     document.operations.iter_mut().for_each(|o| o.let_span(&config.multi_segment));
                     problems.extend(warnings.into_iter().map(|w| from_warning(path, w)));
@@ -70,10 +75,9 @@ impl Rules {
         let extractor = Extractor::new(&config.actor, &config.client_ip, pseudonyms.clone())
             .map_err(|e| problem(Severity::Error, None, e.to_string()))?;
         problems.extend(extractor.warnings().iter().map(|w| problem(Severity::Warning, None, w.clone())));
-        let redactor = Redactor::new(&config.redact, pseudonyms.clone())
+        let redactor = Redactor::new(&config.redact, config.capture.max_decoded, pseudonyms.clone())
             .map_err(|e| problem(Severity::Error, None, e.to_string()))?;
-        let mut marks: Vec<_> =
-            specs.operations().iter().map(|o| SchemaMarks::new(o.marks.names())).collect();
+        let mut marks: Vec<_> = specs.operations().iter().map(SchemaMarks::of).collect();
         marks.push(SchemaMarks::default());
         let rules = Rules { specs, policy: Policy::new(&config.audit), extractor, redactor, marks };
         Ok((rules, problems))
@@ -144,6 +148,9 @@ fn operation(head: &Head<'_>, found: &Found<'_, '_>) -> event::Operation<'static
         op,
         resource_type: kind.into(),
         resource_id: id.into(),
+        protocol: "".into(),
+        calls: Vec::new(),
+        calls_total: 0,
     }
 }
 

@@ -10,7 +10,7 @@ use sidelog_consumer::metrics::Metrics;
 use sidelog_consumer::source::Limits;
 use sidelog_consumer::source::kafka::{KafkaOptions, KafkaSource};
 use sidelog_consumer::store::{Store, StoreOptions};
-use sidelog_consumer::{migrate, pipeline, serve};
+use sidelog_consumer::{migrate, pipeline, serve, verify};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 /// Moves audit events from Kafka to ClickHouse, each exactly once.
 #[derive(Debug, Parser)]
@@ -45,6 +46,15 @@ enum Command {
         /// Print the SQL that would run, and run nothing.
         #[arg(long)]
         plan: bool,
+    },
+    /// Compare the numbers that producers gave their records with what is stored; tell what is missing.
+    Verify {
+        /// The YAML configuration, the same as the sidecar's.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Only this producer.
+        #[arg(long, value_name = "UUID")]
+        producer: Option<Uuid>,
     },
 }
 
@@ -107,6 +117,9 @@ fn main() -> ExitCode {
         (Some(Command::Migrate { config, plan }), _) => {
             with_config(&config, |config| runtime.block_on(run_migrate(&config, plan)))
         }
+        (Some(Command::Verify { config, producer }), _) => {
+            with_config(&config, |config| runtime.block_on(run_verify(&config, producer)))
+        }
         (None, Some(file)) => with_config(file, |config| runtime.block_on(run(&config, &args))),
         // clap has asked for --config already.
         (None, None) => ExitCode::from(2),
@@ -153,6 +166,18 @@ async fn run_migrate(config: &Config, plan: bool) -> ExitCode {
         println!("nothing to do");
     }
     ExitCode::SUCCESS
+}
+
+/// Exit code 1: something is missing that no loss explains.
+async fn run_verify(config: &Config, producer: Option<Uuid>) -> ExitCode {
+    let store = Store::new(&StoreOptions::from(&config.clickhouse));
+    match verify::verify(&store, producer).await {
+        Ok(report) => {
+            print!("{report}");
+            if report.missing() == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
+        }
+        Err(error) => fail(UNAVAILABLE, &format!("{error} (at {})", config.clickhouse.url)),
+    }
 }
 
 async fn run(config: &Config, args: &RunArgs) -> ExitCode {

@@ -87,6 +87,10 @@ words! {
         UnverifiedJwt = "unverified_jwt",
         Basic = "basic",
         ApiKey = "api_key",
+        /// A session cookie: a keyed fingerprint, no name.
+        Cookie = "cookie",
+        /// A client certificate that a proxy on the way has checked and told of (XFCC, RFC 9440).
+        ForwardedCert = "forwarded_cert",
         Anonymous = "anonymous",
     }
 }
@@ -162,7 +166,7 @@ pub struct AuditEvent<'a> {
 /// The request line and what identifies the exchange.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Http<'a> {
-    /// `1.0` or `1.1`.
+    /// `1.0`, `1.1` or `2`.
     #[serde(borrow)]
     pub version: Cow<'a, str>,
     #[serde(borrow)]
@@ -183,10 +187,16 @@ pub struct Http<'a> {
     /// Absent when no status was sent to the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// gRPC's own status, from the trailers (or the head of an answer without a body).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<u16>,
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
     pub user_agent: Cow<'a, str>,
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
     pub request_id: Cow<'a, str>,
+    /// `Idempotency-Key`: the same in every try of one intention.
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub idempotency_key: Cow<'a, str>,
     /// The trace id of `traceparent` (W3C Trace Context), 32 hex digits.
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
     pub trace_id: Cow<'a, str>,
@@ -219,6 +229,16 @@ pub struct Operation<'a> {
     pub resource_type: Cow<'a, str>,
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
     pub resource_id: Cow<'a, str>,
+    /// What the call carries further calls in: `graphql`, `jsonrpc`, `grpc`, `batch`.
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub protocol: Cow<'a, str>,
+    /// Those calls, in order, the first few: `mutation Remove: deleteWorkflow`, `eth_send`,
+    /// `pkg.Service/Method`, `DELETE /orders/7`.
+    #[serde(borrow, default, deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<Cow<'a, str>>,
+    /// How many there were, also those left out of `calls`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub calls_total: u32,
 }
 
 /// Names and values in order; a JSON object of strings.
@@ -285,6 +305,9 @@ pub struct Actor<'a> {
     pub roles: Vec<Cow<'a, str>>,
     pub source: ActorSource,
     pub verified: bool,
+    /// Whom the actor acts for, where the credential tells both (RFC 8693 `act`).
+    #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
+    pub on_behalf_of: Cow<'a, str>,
     /// Why it is not verified: `no_key`, `expired`, `bad_signature`, …
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
     pub unverified_reason: Cow<'a, str>,
@@ -318,6 +341,9 @@ pub struct Message<'a> {
     pub content_type: Cow<'a, str>,
     /// Bytes of the body on the wire, without chunk framing.
     pub bytes: u64,
+    /// Messages in a stream of them (gRPC, WebSocket).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<u64>,
     /// `hmac-sha256:KEYID:HEX` over those bytes. Absent for an empty body or a low level.
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
     pub digest: Cow<'a, str>,
@@ -343,6 +369,11 @@ impl Redactions<'_> {
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 fn str_is_empty(s: &str) -> bool {

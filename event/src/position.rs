@@ -19,10 +19,14 @@ pub struct Position {
     pub seq: u64,
 }
 
-/// A record that names what is missing: `first..=last` of the same producer and boot were given
-/// numbers and then not kept.
+/// A record that names what is missing: `first..=last` of the same producer were given numbers and
+/// then not kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Loss<'a> {
+    /// Whose numbers they are; absent: the boot of this record. An earlier one where damage was found
+    /// when the journal was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<u64>,
     pub first: u64,
     pub last: u64,
     /// A bounded set: `journal_full`, `record_too_large`, `io_error`, `corrupt`.

@@ -7,7 +7,8 @@ use super::problem::{Help, Pos, Problems, Severity, nearest, one_of, shown, show
 use super::tree::At;
 use super::{
     Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Delivery, Journal, Kafka, Level, Listen,
-    OnFull, Redact, Relay, Rule, Secret, Selector, Standalone, Upstream, edges, properties, units, yaml,
+    OnFull, Redact, Relay, Rule, Secret, Selector, Standalone, Unknown, Upstream, edges, properties, units,
+    yaml,
 };
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 /// Most bytes of a body that may be kept.
 const MAX_BODY: u64 = 16 << 20;
+/// Most bytes of a body after decompression.
+const MAX_DECODED: u64 = 64 << 20;
 /// The journal needs room for two small segments and its tables.
 const MIN_JOURNAL: u64 = 4 << 20;
 const HEAD: std::ops::RangeInclusive<u64> = 1 << 10..=256 << 10;
@@ -54,6 +57,8 @@ pub(super) fn validate(file: &yaml::File, dir: &Path, problems: &mut Problems) -
         audit: check.audit(&file.audit),
         capture: Capture {
             max_body: check.size(&file.capture.max_body, "capture.max_body", 0..=MAX_BODY) as usize,
+            max_decoded: check.size(&file.capture.max_decoded, "capture.max_decoded", 0..=MAX_DECODED)
+                as usize,
         },
         actor: file.actor.iter().filter_map(|a| super::actor::rule(&mut check, a, tls.as_ref())).collect(),
         client_ip: check.client_ip(&file.client_ip),
@@ -159,7 +164,7 @@ impl Check<'_> {
         networks
     }
 
-    fn size(&mut self, value: &At<yaml::Size>, key: &str, range: std::ops::RangeInclusive<u64>) -> u64 {
+    pub fn size(&mut self, value: &At<yaml::Size>, key: &str, range: std::ops::RangeInclusive<u64>) -> u64 {
         match units::size(&value.value.0) {
             Ok(bytes) if range.contains(&bytes) => bytes,
             Ok(_) => {
@@ -474,6 +479,10 @@ impl Check<'_> {
         Redact {
             keys: redact.keys.iter().map(|k| self.text(k, "redact.keys")).collect(),
             keep: redact.keep.iter().map(|k| self.text(k, "redact.keep")).collect(),
+            unknown: match redact.unknown.as_ref().map(|u| u.value) {
+                None | Some(yaml::Unknown::Keep) => Unknown::Keep,
+                Some(yaml::Unknown::Mask) => Unknown::Mask,
+            },
             pseudonym_key_file,
         }
     }
@@ -624,7 +633,8 @@ pub fn read_pseudonym_key(path: &Path) -> Result<Vec<u8>, String> {
     Ok(key.to_vec())
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
+/// A small file, or why there is none.
+pub fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     use std::io::Read;
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(|e| why(&e))?;

@@ -19,15 +19,18 @@ mod units;
 mod view;
 mod yaml;
 
-pub use load::{MIN_PSEUDONYM_KEY, read_pseudonym_key};
+pub use actor::is_loopback;
+pub use load::{MIN_PSEUDONYM_KEY, read_bounded, read_pseudonym_key};
 pub use problem::{Problem, Severity};
 pub use view::effective;
 
 use ipnet::IpNet;
 use sidelog_event::{Delivery, Level};
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tree::At;
 
 /// `journal.dir` where the file does not say.
@@ -299,6 +302,8 @@ pub struct Audit {
 pub struct Capture {
     /// Bytes of each body kept for the event.
     pub max_body: usize,
+    /// Bytes of a body with its `Content-Encoding` removed; of larger ones nothing is kept.
+    pub max_decoded: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -311,13 +316,16 @@ pub enum ActorRule {
     ApiKey {
         header: String,
     },
+    Cookie {
+        name: String,
+    },
+    ForwardedCert(ForwardedCertRule),
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct JwtRule {
     pub header: String,
-    /// The JWKS document's text and its path; read when the configuration was.
-    pub jwks: Option<(PathBuf, String)>,
+    pub jwks: Jwks,
     pub issuer: Option<String>,
     pub audience: Vec<String>,
     /// Accepted algorithms; empty = those that fit the keys (never `none`).
@@ -327,20 +335,59 @@ pub struct JwtRule {
     pub claims: Claims,
 }
 
-/// Key documents may hold shared secrets: only the path is shown.
-impl fmt::Debug for JwtRule {
+/// Where the keys that verify tokens are from.
+#[derive(Clone)]
+pub enum Jwks {
+    /// Nothing can be verified.
+    None,
+    /// The document's text as it was when the configuration was read.
+    File {
+        path: PathBuf,
+        text: String,
+    },
+    Url(Box<JwksUrl>),
+}
+
+/// Key documents may hold shared secrets: only where they are is shown.
+impl fmt::Debug for Jwks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let JwtRule { header, jwks, issuer, audience, algorithms, leeway, claims } = self;
-        f.debug_struct("JwtRule")
-            .field("header", header)
-            .field("jwks", &jwks.as_ref().map(|(path, _)| path))
-            .field("issuer", issuer)
-            .field("audience", audience)
-            .field("algorithms", algorithms)
-            .field("leeway", leeway)
-            .field("claims", claims)
-            .finish()
+        write!(f, "Jwks({})", self.name())
     }
+}
+
+impl Jwks {
+    /// As messages call it: a URL without its query, which may be meant for few eyes.
+    pub fn name(&self) -> Cow<'_, str> {
+        match self {
+            Jwks::None => "none".into(),
+            Jwks::File { path, .. } => path.to_string_lossy(),
+            Jwks::Url(source) => source.url.split('?').next().unwrap_or_default().into(),
+        }
+    }
+
+    pub fn same_place(&self, other: &Jwks) -> bool {
+        match (self, other) {
+            (Jwks::Url(one), Jwks::Url(other)) => {
+                one.url == other.url && one.authorities == other.authorities
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Keys to be fetched, and within which bounds.
+#[derive(Debug, Clone)]
+pub struct JwksUrl {
+    /// `http://` or `https://`, without credentials and fragment.
+    pub url: String,
+    pub refresh: Duration,
+    /// Between two fetches.
+    pub cooldown: Duration,
+    pub timeout: Duration,
+    pub max_bytes: u64,
+    pub ca_file: Option<PathBuf>,
+    /// The certificates in `ca_file` as DER; empty: the system's.
+    pub authorities: Vec<Vec<u8>>,
 }
 
 /// Claim names; nested ones by dots (`realm_access.roles`).
@@ -351,14 +398,27 @@ pub struct Claims {
     pub tenant: Option<String>,
     pub roles: Option<String>,
     pub kind: Option<String>,
+    /// Who acts for the subject.
+    pub act: String,
 }
 
 #[derive(Debug, Clone)]
 pub struct HeaderRule {
     pub id: String,
     pub name: Option<String>,
+    pub kind: Option<String>,
+    pub on_behalf_of: Option<String>,
     pub tenant: Option<String>,
     pub roles: Option<String>,
+    /// Peers whose word is taken. Never empty.
+    pub trusted_from: Vec<IpNet>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ForwardedCertRule {
+    pub header: String,
+    /// Says whether the certificate is good.
+    pub verify_header: Option<String>,
     /// Peers whose word is taken. Never empty.
     pub trusted_from: Vec<IpNet>,
 }
@@ -376,8 +436,19 @@ pub struct Redact {
     pub keys: Vec<String>,
     /// Key names never masked by name (value detectors still apply).
     pub keep: Vec<String>,
+    pub unknown: Unknown,
     /// None: a random key is made in the journal directory.
     pub pseudonym_key_file: Option<PathBuf>,
+}
+
+/// What becomes of values that no schema declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unknown {
+    /// Kept, unless they are masked for another reason.
+    #[default]
+    Keep,
+    /// Masked: only declared fields keep their values.
+    Mask,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -453,9 +524,9 @@ pub struct Relay {
     /// Fields of a head.
     pub max_fields: usize,
     /// How long a client may take to send a head once it began.
-    pub head_timeout: std::time::Duration,
+    pub head_timeout: Duration,
     /// How long calls in flight may go on after SIGTERM.
-    pub drain_timeout: std::time::Duration,
+    pub drain_timeout: Duration,
     /// Connections at once; 0 = bounded by the process's file limit only.
     pub max_connections: usize,
     /// How long a connection may stand still that only one side and the relay hold open; zero: for ever.

@@ -140,7 +140,8 @@ fn every_default() {
     assert!(c.audit.ignore.is_empty() && c.audit.include_reads.is_empty() && c.audit.rules.is_empty());
     assert_eq!((c.audit.unmatched, c.audit.level), (Level::Request, Level::Request));
     assert_eq!(c.audit.delivery, Delivery::Written);
-    assert_eq!(c.capture.max_body, 65536);
+    assert_eq!((c.capture.max_body, c.capture.max_decoded), (65536, 1 << 20));
+    assert_eq!(c.redact.unknown, Unknown::Keep);
     assert!(c.actor.is_empty());
     assert!(c.client_ip.header.is_none() && c.client_ip.trusted_proxies.is_empty());
     assert!(c.redact.keys.is_empty() && c.redact.keep.is_empty() && c.redact.pseudonym_key_file.is_none());
@@ -177,9 +178,53 @@ fn every_default() {
     assert_eq!((jwt.header.as_str(), jwt.leeway), ("Authorization", 30));
     assert_eq!((jwt.claims.id.as_str(), jwt.claims.name.as_str()), ("sub", "name"));
     assert!(jwt.claims.tenant.is_none() && jwt.claims.roles.is_none() && jwt.claims.kind.is_none());
-    assert!(jwt.jwks.is_none() && jwt.issuer.is_none());
+    assert!(matches!(jwt.jwks, Jwks::None) && jwt.issuer.is_none());
+    assert_eq!(jwt.claims.act, "act");
     assert!(jwt.audience.is_empty() && jwt.algorithms.is_empty());
     assert_eq!(header, "X-Api-Key");
+    let actor =
+        with("actor: [jwt: {jwks_url: 'https://a/keys?p=x'}, forwarded_cert: {trusted_from: ::1}]").actor;
+    let [ActorRule::Jwt(JwtRule { jwks: Jwks::Url(url), .. }), ActorRule::ForwardedCert(cert)] =
+        actor.as_slice()
+    else {
+        panic!("{actor:?}")
+    };
+    let bounds = (url.refresh.as_secs(), url.cooldown.as_secs(), url.timeout.as_secs(), url.max_bytes);
+    assert_eq!((url.url.as_str(), bounds), ("https://a/keys?p=x", (600, 30, 5, 256 << 10)));
+    assert!(url.authorities.is_empty());
+    assert_eq!((cert.header.as_str(), &cert.verify_header), ("X-Forwarded-Client-Cert", &None));
+}
+
+#[test]
+fn urls_of_keys() {
+    let told = |url: &str| match text(&format!("{MINIMAL}actor: [jwt: {{jwks_url: '{url}'}}]")) {
+        Ok((_, warnings)) => lines(&warnings),
+        Err(problems) => lines(&problems),
+    };
+    for good in [
+        "https://a/keys",
+        "https://a:8443/keys?p=q",
+        "http://127.0.0.1:1/",
+        "http://[::1]/",
+        "http://localhost",
+    ] {
+        assert_eq!(told(good), "", "{good}");
+    }
+    assert!(told("http://a/keys").contains("warning: `actor.jwt.jwks_url`: over http://"));
+    for bad in [
+        "",
+        "a/keys",
+        "ftp://a/",
+        "https://",
+        "/keys",
+        "https://a b/",
+        "https:a",
+        "https://u:hunter2@a/",
+        "https://a/#f",
+    ] {
+        assert!(told(bad).contains("error: `actor.jwt.jwks_url`: "), "{bad}: {}", told(bad));
+    }
+    assert!(!told("https://u:hunter2@a/").contains("hunter2"));
 }
 
 #[test]
@@ -406,6 +451,7 @@ fn examples() -> tempfile::TempDir {
         ("openbao.json", ""),
         ("kinto.json", ""),
         ("keys.json", r#"{"keys": [{"kty": "oct", "k": "c2VjcmV0LWp3aw"}]}"#),
+        ("ca.pem", include_str!("../../tests/data/jwks/ca.pem")),
         ("redact.key", "0123456789abcdef\n"),
         ("clickhouse.password", "s3cret-click\n"),
     ] {
@@ -440,7 +486,7 @@ fn every_example_loads_without_a_warning() {
     let openbao = example(dir.path(), "openbao.yaml");
     assert_eq!(openbao.journal.dir, Path::new("./sidelog-data/journal"));
     let full = example(dir.path(), "full.yaml");
-    assert_eq!(full.actor.len(), 5);
+    assert_eq!(full.actor.len(), 8);
     assert_eq!(full.clickhouse.password, Some(Secret("s3cret-click".into())));
     assert_eq!(read_pseudonym_key(&dir.path().join("redact.key")).unwrap(), b"0123456789abcdef");
 }

@@ -2,8 +2,9 @@
 //! writes down the keys it knows, each either shown or replaced by `[secret]`.
 
 use super::{
-    ActorRule, Audit, BasePath, ClientAuth, ClientIp, Config, ForwardAddress, HeaderRule, JwtRule, Listen,
-    OnFull, Place, Redact, Relay, Rule, Selector, Tls, UpgradeRule, Upstream, UpstreamTls,
+    ActorRule, Audit, BasePath, ClientAuth, ClientIp, Config, ForwardAddress, ForwardedCertRule, HeaderRule,
+    Jwks, JwksUrl, JwtRule, Listen, OnFull, Place, Redact, Relay, Rule, Selector, Tls, Unknown, UpgradeRule,
+    Upstream, UpstreamTls,
 };
 use super::{properties, units};
 use serde_json::{Map, Value, json};
@@ -37,7 +38,7 @@ pub fn effective(config: &Config) -> Value {
         standalone,
     } = config;
     let ClientIp { header, trusted_proxies } = client_ip;
-    let Redact { keys, keep, pseudonym_key_file } = redact;
+    let Redact { keys, keep, unknown, pseudonym_key_file } = redact;
     json!({
         "version": 1,
         "service": service,
@@ -71,10 +72,18 @@ pub fn effective(config: &Config) -> Value {
         },
         "multi_segment": multi_segment,
         "audit": audit_rules(audit),
-        "capture": { "max_body": units::show_size(capture.max_body as u64) },
+        "capture": {
+            "max_body": units::show_size(capture.max_body as u64),
+            "max_decoded": units::show_size(capture.max_decoded as u64),
+        },
         "actor": actor.iter().map(actor_rule).collect::<Vec<_>>(),
         "client_ip": { "header": header, "trusted_proxies": trusted_proxies },
-        "redact": { "keys": keys, "keep": keep, "pseudonym_key_file": pseudonym_key_file },
+        "redact": {
+            "keys": keys,
+            "keep": keep,
+            "unknown": match unknown { Unknown::Keep => "keep", Unknown::Mask => "mask" },
+            "pseudonym_key_file": pseudonym_key_file,
+        },
         "journal": {
             "dir": journal.dir,
             "max_bytes": units::show_size(journal.max_bytes),
@@ -187,9 +196,16 @@ fn rule(rule: &Rule) -> Value {
 fn actor_rule(rule: &ActorRule) -> Value {
     match rule {
         ActorRule::Jwt(JwtRule { header, jwks, issuer, audience, algorithms, leeway, claims }) => {
+            let (file, url) = match jwks {
+                Jwks::None => (None, None),
+                Jwks::File { path, .. } => (Some(path), None),
+                Jwks::Url(url) => (None, Some(url)),
+            };
             json!({ "jwt": {
                 "header": header,
-                "jwks_file": jwks.as_ref().map(|(path, _)| path),
+                "jwks_file": file,
+                "jwks_url": url.map(|_| jwks.name()),
+                "jwks_fetch": url.map(|url| jwks_fetch(url)),
                 "issuer": issuer,
                 "audience": audience,
                 "algorithms": algorithms,
@@ -199,21 +215,45 @@ fn actor_rule(rule: &ActorRule) -> Value {
                     "name": claims.name,
                     "tenant": claims.tenant,
                     "roles": claims.roles,
-                    "kind": claims.kind,
+                    "type": claims.kind,
+                    "act": claims.act,
                 },
             }})
         }
-        ActorRule::Header(HeaderRule { id, name, tenant, roles, trusted_from }) => json!({ "header": {
-            "id": id,
-            "name": name,
-            "tenant": tenant,
-            "roles": roles,
-            "trusted_from": trusted_from,
-        }}),
+        ActorRule::Header(HeaderRule { id, name, kind, on_behalf_of, tenant, roles, trusted_from }) => {
+            json!({ "header": {
+                "id": id,
+                "name": name,
+                "type": kind,
+                "on_behalf_of": on_behalf_of,
+                "tenant": tenant,
+                "roles": roles,
+                "trusted_from": trusted_from,
+            }})
+        }
         ActorRule::Mtls => json!({ "mtls": {} }),
         ActorRule::Basic => json!({ "basic": {} }),
         ActorRule::ApiKey { header } => json!({ "api_key": { "header": header } }),
+        ActorRule::Cookie { name } => json!({ "cookie": { "name": name } }),
+        ActorRule::ForwardedCert(ForwardedCertRule { header, verify_header, trusted_from }) => {
+            json!({ "forwarded_cert": {
+                "header": header,
+                "verify_header": verify_header,
+                "trusted_from": trusted_from,
+            }})
+        }
     }
+}
+
+fn jwks_fetch(url: &JwksUrl) -> Value {
+    let JwksUrl { url: _, refresh, cooldown, timeout, max_bytes, ca_file, authorities: _ } = url;
+    json!({
+        "refresh": units::show_duration(*refresh),
+        "cooldown": units::show_duration(*cooldown),
+        "timeout": units::show_duration(*timeout),
+        "max_bytes": units::show_size(*max_bytes),
+        "ca_file": ca_file,
+    })
 }
 
 fn property((name, value): &(String, String)) -> (String, Value) {

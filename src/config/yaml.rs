@@ -256,6 +256,10 @@ pub(super) struct Capture {
     /// Bytes of each body kept for the event, at most 16MiB. Traffic is never cut.
     #[schemars(example = &"64KiB")]
     pub max_body: At<Size>,
+    /// Bytes of a compressed body after decompression, at most 64MiB. Of larger ones only length and
+    /// digest are kept, and decompression stops there.
+    #[schemars(example = &"1MiB")]
+    pub max_decoded: At<Size>,
 }
 
 /// One source of the actor's identity.
@@ -278,6 +282,12 @@ pub(super) struct Actor {
     /// An API key, recorded as a keyed fingerprint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key: Option<At<ApiKey>>,
+    /// A session cookie, recorded as a keyed fingerprint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<At<Cookie>>,
+    /// The client's certificate, as a proxy that ended the TLS connection forwards it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarded_cert: Option<At<ForwardedCert>>,
 }
 
 /// Takes no keys: `{}`.
@@ -296,6 +306,12 @@ pub(super) struct Jwt {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"keys.json")]
     pub jwks_file: Option<At<String>>,
+    /// Where the issuer publishes its keys, instead of a file. Until they are fetched, tokens are
+    /// not verified (`no_key`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"https://login.example.com/.well-known/jwks.json")]
+    pub jwks_url: Option<At<String>>,
+    pub jwks_fetch: JwksFetch,
     /// The `iss` a token must have.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"https://login.example.com/")]
@@ -309,6 +325,29 @@ pub(super) struct Jwt {
     #[schemars(example = &"30s")]
     pub leeway: At<Span>,
     pub claims: Claims,
+}
+
+/// How keys are fetched from `jwks_url`, beside the traffic. The last good ones stay when it fails.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct JwksFetch {
+    /// How often; at least 10s.
+    #[schemars(example = &"10m")]
+    pub refresh: At<Span>,
+    /// The least time between two fetches, however many tokens name unknown keys; at least 1s.
+    #[schemars(example = &"30s")]
+    pub cooldown: At<Span>,
+    /// For one fetch as a whole; at least 100ms.
+    #[schemars(example = &"5s")]
+    pub timeout: At<Span>,
+    /// A longer answer is not read; 1KiB to 16MiB.
+    #[schemars(example = &"256KiB")]
+    pub max_bytes: At<Size>,
+    /// PEM file with the authorities that may have signed the server's certificate, instead of the
+    /// system's; relative to this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"ca.pem")]
+    pub ca_file: Option<At<String>>,
 }
 
 /// Signature algorithms of RFC 7518 and 8037. There is no `none`.
@@ -345,10 +384,15 @@ pub(super) struct Claims {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"realm_access.roles")]
     pub roles: Option<At<String>>,
-    /// What kind of actor it is (user, service, …).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What kind of actor it is (user, service, …). Without it, `service` where the token is evidently
+    /// a client's own: `gty: client-credentials`, `idtyp: app`, or `client_id` equal to `sub`.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"typ")]
     pub kind: Option<At<String>>,
+    /// Who acts for the token's subject (RFC 8693), an object with `sub`, or text. Where it is there,
+    /// it is the actor, and the subject is whom the call is made on behalf of.
+    #[schemars(example = &"act")]
+    pub act: At<String>,
 }
 
 /// Headers set by a proxy. Believed only from the peers named in `trusted_from`.
@@ -363,6 +407,14 @@ pub(super) struct Header {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"X-User-Name")]
     pub name: Option<At<String>>,
+    /// The header with the kind of actor (user, service, …).
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"X-User-Type")]
+    pub kind: Option<At<String>>,
+    /// The header with whom the actor acts for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"X-On-Behalf-Of")]
+    pub on_behalf_of: Option<At<String>>,
     /// The header with the tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"X-Tenant")]
@@ -383,6 +435,36 @@ pub(super) struct ApiKey {
     /// The header with the key.
     #[schemars(example = &"X-Api-Key")]
     pub header: At<String>,
+}
+
+/// A session cookie.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name"]))]
+pub(super) struct Cookie {
+    /// Its name; upper and lower case matter.
+    #[schemars(example = &"sid")]
+    pub name: At<String>,
+}
+
+/// A header with the client's certificate or its subject. Believed only from the peers named in
+/// `trusted_from`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["trusted_from"]))]
+pub(super) struct ForwardedCert {
+    /// The header: Envoy's elements, a certificate (PEM, URL-encoded or not; base64), or a
+    /// distinguished name.
+    #[schemars(example = &"X-SSL-Client-Cert")]
+    pub header: At<String>,
+    /// The header that says whether the certificate is good (`SUCCESS` or `0`), for proxies that pass
+    /// others on too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"X-SSL-Client-Verify")]
+    pub verify_header: Option<At<String>>,
+    /// Addresses and networks whose word is taken.
+    #[schemars(schema_with = "text_or_list", extend("minItems" = 1, "examples" = [["10.0.0.0/8"]]))]
+    pub trusted_from: Texts,
 }
 
 /// Where the client's address is taken from. Without it, the peer is the client.
@@ -408,11 +490,25 @@ pub(super) struct Redact {
     /// Names that are not masked for their name; values that look like secrets still are.
     #[schemars(schema_with = "text_or_list", extend("examples" = [["token_type"]]))]
     pub keep: Texts,
+    /// What becomes of fields and query parameters that the OpenAPI document does not declare.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"mask")]
+    pub unknown: Option<At<Unknown>>,
     /// The key of keyed digests, at least 16 bytes; relative to this file. Without it a random one
     /// is made in the journal directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"/run/secrets/redact.key")]
     pub pseudonym_key_file: Option<At<String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Unknown {
+    /// Their values are kept, unless they are masked for another reason.
+    #[default]
+    Keep,
+    /// Their values are masked, all of them where no operation matches; their names stay.
+    Mask,
 }
 
 /// The queue on disk between traffic and Kafka.
@@ -648,7 +744,7 @@ impl Default for UpstreamTls {
 
 impl Default for Capture {
     fn default() -> Self {
-        Capture { max_body: At::unset(Size("64KiB".into())) }
+        Capture { max_body: At::unset(Size("64KiB".into())), max_decoded: At::unset(Size("1MiB".into())) }
     }
 }
 
@@ -657,6 +753,8 @@ impl Default for Jwt {
         Jwt {
             header: text("Authorization"),
             jwks_file: None,
+            jwks_url: None,
+            jwks_fetch: JwksFetch::default(),
             issuer: None,
             audience: Vec::new(),
             algorithms: Vec::new(),
@@ -666,9 +764,38 @@ impl Default for Jwt {
     }
 }
 
+impl Default for JwksFetch {
+    fn default() -> Self {
+        JwksFetch {
+            refresh: At::unset(Span("10m".into())),
+            cooldown: At::unset(Span("30s".into())),
+            timeout: At::unset(Span("5s".into())),
+            max_bytes: At::unset(Size("256KiB".into())),
+            ca_file: None,
+        }
+    }
+}
+
+impl Default for ForwardedCert {
+    fn default() -> Self {
+        ForwardedCert {
+            header: text("X-Forwarded-Client-Cert"),
+            verify_header: None,
+            trusted_from: Vec::new(),
+        }
+    }
+}
+
 impl Default for Claims {
     fn default() -> Self {
-        Claims { id: text("sub"), name: text("name"), tenant: None, roles: None, kind: None }
+        Claims {
+            id: text("sub"),
+            name: text("name"),
+            tenant: None,
+            roles: None,
+            kind: None,
+            act: text("act"),
+        }
     }
 }
 

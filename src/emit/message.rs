@@ -21,7 +21,7 @@ pub(super) fn write(record: &Record, form: Form, out: &mut Vec<u8>) {
     let at = Position { producer: record.producer, boot: record.boot, seq: record.seq };
     let mut loss = |first, last, reason: Reason, time: SystemTime| {
         let time = jiff::Timestamp::try_from(time).unwrap_or_default();
-        let loss = Loss { first, last, reason: reason.as_str().into(), time };
+        let loss = Loss { boot: None, first, last, reason: reason.as_str().into(), time };
         // Plain data always serialises.
         stamp(out, &at, RecordKind::Loss, &serde_json::to_vec(&loss).unwrap_or_default());
     };

@@ -4,8 +4,10 @@
 //! doubt ends the search: no later rule may speak for a call whose first credential is unclear. The
 //! actor then is anonymous, with the reason and, where the field holds a credential, its fingerprint.
 
-use super::fields::Found;
+use super::certificate::{self, Names};
+use super::fields::{self, Found};
 use super::jwt::Verifier;
+use super::key_store::KeyStore;
 use super::text::{clean, trim};
 use super::{Error, Flags, Peer, address, flags, raise};
 use crate::config::{self, ActorRule};
@@ -16,6 +18,8 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ipnet::IpNet;
 use sidelog_event::{Actor, ActorSource};
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Characters of an id, a name, a tenant, a type or a role.
 pub(super) const MAX_TEXT: usize = 256;
@@ -46,20 +50,46 @@ type Index = usize;
 
 #[derive(Debug)]
 pub(super) enum Rule {
-    Jwt { header: Index, name: String, verifier: Box<Verifier> },
+    Jwt {
+        header: Index,
+        name: String,
+        verifier: Box<Verifier>,
+    },
     Header(HeaderRule),
     Mtls,
-    Basic { header: Index },
-    ApiKey { header: Index, name: String },
+    Basic {
+        header: Index,
+    },
+    ApiKey {
+        header: Index,
+        name: String,
+    },
+    /// The field's place; the cookie's name.
+    Cookie {
+        header: Index,
+        name: String,
+    },
+    ForwardedCert(CertRule),
 }
 
 #[derive(Debug)]
 pub(super) struct HeaderRule {
     id: Index,
     name: Option<Index>,
+    kind: Option<Index>,
     tenant: Option<Index>,
-    /// Read from every field of the name, so not by index.
-    roles: Option<String>,
+    on_behalf_of: Option<Index>,
+    /// Read from every field of the name, so by name too.
+    roles: Option<(Index, String)>,
+    trusted_from: Vec<IpNet>,
+}
+
+#[derive(Debug)]
+pub(super) struct CertRule {
+    header: Index,
+    name: String,
+    /// The field that tells whether the proxy found the certificate good.
+    verify: Option<Index>,
     trusted_from: Vec<IpNet>,
 }
 
@@ -90,6 +120,13 @@ impl Rule {
             ActorRule::ApiKey { header } => {
                 Rule::ApiKey { header: index(header), name: header.to_ascii_lowercase() }
             }
+            ActorRule::Cookie { name } => Rule::Cookie { header: index("cookie"), name: name.clone() },
+            ActorRule::ForwardedCert(rule) => Rule::ForwardedCert(CertRule {
+                header: index(&rule.header),
+                name: rule.header.to_ascii_lowercase(),
+                verify: rule.verify_header.as_deref().map(index),
+                trusted_from: networks(&rule.trusted_from),
+            }),
         })
     }
 
@@ -102,34 +139,94 @@ impl Rule {
         match self {
             Rule::Header(rule) => rule.read(call, flags),
             Rule::Mtls => call.peer.certificate.as_ref().map(|certificate| certificate.actor(flags)),
+            Rule::ForwardedCert(rule) => rule.read(call, pseudonyms, flags),
             Rule::Jwt { header, name, verifier } => {
                 let found = call.found.get(*header)?;
                 let value = found.present()?;
                 let bearer = after_scheme(value, "bearer");
                 let token = if name == "authorization" { bearer? } else { bearer.unwrap_or(value) };
-                if let Some(doubt) = doubt(call, found, name, token, pseudonyms, flags) {
-                    return Some(doubt);
-                }
-                verifier.read(token, call.now, pseudonyms, flags)
+                let doubt = doubt(found, token, call.head.all(name), pseudonyms, flags);
+                doubt.or_else(|| verifier.read(token, call.now, pseudonyms, flags))
             }
             Rule::Basic { header } => {
                 let found = call.found.get(*header)?;
                 let token = after_scheme(found.present()?, "basic")?;
-                if let Some(doubt) = doubt(call, found, "authorization", token, pseudonyms, flags) {
-                    return Some(doubt);
-                }
-                basic(token, pseudonyms, flags)
+                let doubt = doubt(found, token, call.head.all("authorization"), pseudonyms, flags);
+                doubt.or_else(|| basic(token, pseudonyms, flags))
             }
             Rule::ApiKey { header, name } => {
                 let found = call.found.get(*header)?;
                 let key = credential(found.present()?);
-                if let Some(doubt) = doubt(call, found, name, b"", pseudonyms, flags) {
-                    return Some(doubt);
+                let doubt = doubt(found, b"", call.head.all(name), pseudonyms, flags);
+                doubt.or_else(|| Some(unchecked(ActorSource::ApiKey, pseudonyms.fingerprint(key))))
+            }
+            Rule::Cookie { header, name } => {
+                let field = call.found.get(*header).filter(|field| field.value.is_some())?;
+                let found = fields::cookie(call.head, name, field);
+                if found.lookalike {
+                    raise(flags, flags::ACTOR_LOOKALIKE);
                 }
-                Some(api_key(pseudonyms.fingerprint(key)))
+                let value = found.present()?;
+                let doubt = doubt(&found, b"", fields::cookies(call.head, name), pseudonyms, flags);
+                doubt.or_else(|| Some(unchecked(ActorSource::Cookie, pseudonyms.fingerprint(value))))
             }
         }
     }
+
+    /// The keys of a rule that verifies.
+    pub fn keys(&self) -> Option<&Arc<KeyStore>> {
+        match self {
+            Rule::Jwt { verifier, .. } => Some(verifier.keys()),
+            _ => None,
+        }
+    }
+}
+
+impl CertRule {
+    fn read(
+        &self,
+        call: &Call<'_, '_>,
+        pseudonyms: &Pseudonyms,
+        flags: &mut Flags,
+    ) -> Option<Actor<'static>> {
+        let found = call.found.get(self.header)?;
+        let value = found.present()?;
+        if !is_trusted(&self.trusted_from, call, flags) {
+            return None;
+        }
+        if let Some(doubt) = doubt(found, b"", call.head.all(&self.name), pseudonyms, flags) {
+            return Some(doubt);
+        }
+        let Some(names) = certificate::read(value) else {
+            raise(flags, flags::CERTIFICATE_MALFORMED);
+            return Some(unclear("malformed", pseudonyms.fingerprint(value)));
+        };
+        let verified = self.is_good(call);
+        // By its hash, so that a certificate has one fingerprint in whichever form it comes.
+        let identity = names.hash.as_deref().map_or(value, str::as_bytes);
+        let credential = pseudonyms.fingerprint(identity);
+        Some(Actor {
+            kind: if names.is_service() { "service".into() } else { "".into() },
+            name: tell(names.name(), flags).into(),
+            verified,
+            unverified_reason: if verified { "".into() } else { "certificate_not_verified".into() },
+            ..named(&names, credential, flags)
+        })
+    }
+
+    /// `SUCCESS` is nginx's and Apache's word, `0` HAProxy's. Without such a field the proxy lets no
+    /// other certificate through.
+    fn is_good(&self, call: &Call<'_, '_>) -> bool {
+        let Some(found) = self.verify.and_then(|i| call.found.get(i)) else { return self.verify.is_none() };
+        let says = found.value.is_some_and(|v| v.eq_ignore_ascii_case(b"SUCCESS") || v == b"0");
+        says && !found.differing && !found.nominated
+    }
+}
+
+/// By the certificate's name; without one, by its fingerprint.
+fn named(names: &Names, credential: String, flags: &mut Flags) -> Actor<'static> {
+    let id = names.id().map_or_else(|| format!("cert:{credential}"), |id| tell(id, flags));
+    Actor { id: id.into(), source: ActorSource::ForwardedCert, credential: credential.into(), ..anonymous() }
 }
 
 impl HeaderRule {
@@ -137,17 +234,18 @@ impl HeaderRule {
         HeaderRule {
             id: index(&rule.id),
             name: rule.name.as_deref().map(&mut index),
+            kind: rule.kind.as_deref().map(&mut index),
             tenant: rule.tenant.as_deref().map(&mut index),
-            roles: rule.roles.clone(),
-            trusted_from: rule.trusted_from.iter().copied().map(address::canonical_net).collect(),
+            on_behalf_of: rule.on_behalf_of.as_deref().map(&mut index),
+            roles: rule.roles.as_deref().map(|name| (index(name), name.to_owned())),
+            trusted_from: networks(&rule.trusted_from),
         }
     }
 
     fn read(&self, call: &Call<'_, '_>, flags: &mut Flags) -> Option<Actor<'static>> {
         let found = call.found.get(self.id)?;
         let value = found.present()?;
-        if !call.peer.ip.is_some_and(|ip| self.trusted_from.iter().any(|net| net.contains(&ip))) {
-            raise(flags, flags::ACTOR_HEADER_UNTRUSTED);
+        if !is_trusted(&self.trusted_from, call, flags) {
             return None;
         }
         let id = if found.differing { None } else { single(value) };
@@ -159,19 +257,26 @@ impl HeaderRule {
             raise(flags, flags::ACTOR_AMBIGUOUS);
             return Some(unclear("ambiguous", String::new()));
         };
-        let roles = self.roles.as_deref().map(|name| {
-            let lists = call.head.all(name).flat_map(|v| v.split(|b| matches!(b, b',' | b' ')));
-            roles(lists, flags)
-        });
         Some(Actor {
             id: tell(id, flags).into(),
             name: self.attribute(call, self.name, Some, flags).into(),
+            kind: self.attribute(call, self.kind, single, flags).into(),
             tenant: self.attribute(call, self.tenant, single, flags).into(),
-            roles: roles.unwrap_or_default(),
+            on_behalf_of: self.attribute(call, self.on_behalf_of, single, flags).into(),
+            roles: self.roles(call, flags),
             source: ActorSource::TrustedHeader,
             verified: true,
             ..anonymous()
         })
+    }
+
+    fn roles(&self, call: &Call<'_, '_>, flags: &mut Flags) -> Vec<Cow<'static, str>> {
+        let Some((index, name)) = &self.roles else { return Vec::new() };
+        if call.found.get(*index).is_some_and(|found| found.nominated) {
+            raise(flags, flags::ACTOR_HEADER_REMOVED);
+            return Vec::new();
+        }
+        roles(call.head.all(name).flat_map(|v| v.split(|b| matches!(b, b',' | b' '))), flags)
     }
 
     /// A name may have a comma; a tenant in a list of several is none.
@@ -207,6 +312,7 @@ pub fn anonymous() -> Actor<'static> {
         roles: Vec::new(),
         source: ActorSource::Anonymous,
         verified: false,
+        on_behalf_of: "".into(),
         unverified_reason: "".into(),
         credential: "".into(),
     }
@@ -217,12 +323,11 @@ fn unclear(reason: &'static str, credential: String) -> Actor<'static> {
 }
 
 /// An actor without a name when the credential's field is removed on the way, repeated with other
-/// values, or a list. `token`: what may not have a comma.
-fn doubt(
-    call: &Call<'_, '_>,
+/// values, or a list. `token`: what may not have a comma; `values`: all that were sent.
+fn doubt<'h>(
     found: &Found<'_>,
-    name: &str,
     token: &[u8],
+    values: impl Iterator<Item = &'h [u8]>,
     pseudonyms: &Pseudonyms,
     flags: &mut Flags,
 ) -> Option<Actor<'static>> {
@@ -235,13 +340,26 @@ fn doubt(
     };
     raise(flags, flag);
     let mut credentials: Vec<String> = Vec::new();
-    for value in call.head.all(name).filter(|v| !v.is_empty()) {
+    for value in values.filter(|v| !v.is_empty()) {
         let fingerprint = pseudonyms.fingerprint(credential(value));
         if !credentials.contains(&fingerprint) && credentials.len() < MAX_CREDENTIALS {
             credentials.push(fingerprint);
         }
     }
     Some(unclear(reason, credentials.join(",")))
+}
+
+/// Whether the peer is one whose headers are believed.
+fn is_trusted(networks: &[IpNet], call: &Call<'_, '_>, flags: &mut Flags) -> bool {
+    let trusted = call.peer.ip.is_some_and(|ip| networks.iter().any(|net| net.contains(&ip)));
+    if !trusted {
+        raise(flags, flags::ACTOR_HEADER_UNTRUSTED);
+    }
+    trusted
+}
+
+fn networks(networks: &[IpNet]) -> Vec<IpNet> {
+    networks.iter().copied().map(address::canonical_net).collect()
 }
 
 /// RFC 7617. The password is decoded, never kept.
@@ -257,12 +375,17 @@ fn basic(token: &[u8], pseudonyms: &Pseudonyms, flags: &mut Flags) -> Option<Act
     })
 }
 
-fn api_key(fingerprint: String) -> Actor<'static> {
+/// A credential that names nobody: whoever holds it is known by its fingerprint.
+fn unchecked(source: ActorSource, fingerprint: String) -> Actor<'static> {
+    let (kind, reason) = match source {
+        ActorSource::Cookie => ("cookie", "cookie_not_checked"),
+        _ => ("key", "key_not_checked"),
+    };
     Actor {
-        id: format!("key:{fingerprint}").into(),
-        source: ActorSource::ApiKey,
+        id: format!("{kind}:{fingerprint}").into(),
+        source,
         credential: fingerprint.into(),
-        unverified_reason: "key_not_checked".into(),
+        unverified_reason: reason.into(),
         ..anonymous()
     }
 }
@@ -323,10 +446,7 @@ pub(super) fn tell(value: &[u8], flags: &mut Flags) -> String {
     clean.text.into_owned()
 }
 
-pub(super) fn roles<'a>(
-    values: impl Iterator<Item = &'a [u8]>,
-    flags: &mut Flags,
-) -> Vec<std::borrow::Cow<'static, str>> {
+pub(super) fn roles<'a>(values: impl Iterator<Item = &'a [u8]>, flags: &mut Flags) -> Vec<Cow<'static, str>> {
     let mut values = values.map(trim).filter(|v| !v.is_empty());
     let roles = values.by_ref().take(MAX_ROLES).map(|v| tell(v, flags).into()).collect();
     if values.next().is_some() {
@@ -349,6 +469,8 @@ mod tests {
         ActorRule::Header(config::HeaderRule {
             id: "X-User".into(),
             name: Some("X-Name".into()),
+            kind: Some("X-Type".into()),
+            on_behalf_of: Some("X-For".into()),
             tenant: Some("X-Tenant".into()),
             roles: Some("X-Roles".into()),
             trusted_from: vec!["10.0.0.0/8".parse().unwrap()],
@@ -373,6 +495,8 @@ mod tests {
         let fields = [
             ("X-User", "u1"),
             ("x-name", "Doe, Jane"),
+            ("X-Type", "user"),
+            ("X-For", "u2"),
             ("X-Tenant", "acme"),
             ("X-Roles", "a, b"),
             ("X-Roles", "c"),
@@ -381,6 +505,8 @@ mod tests {
         let expected = Actor {
             id: "u1".into(),
             name: "Doe, Jane".into(),
+            kind: "user".into(),
+            on_behalf_of: "u2".into(),
             tenant: "acme".into(),
             roles: vec!["a".into(), "b".into(), "c".into()],
             source: ActorSource::TrustedHeader,
@@ -427,6 +553,129 @@ mod tests {
         let (actor, flags) = header(PEER, &[("X-User", "u1"), ("X-Tenant", "a, b"), ("X-Name", "N")]);
         assert_eq!((actor.id.as_ref(), actor.tenant.as_ref(), actor.name.as_ref()), ("u1", "", "N"));
         assert_eq!(flags, [flags::ACTOR_AMBIGUOUS]);
+    }
+
+    #[test]
+    fn attributes_in_doubt_are_left_out_whichever_they_are() {
+        for name in ["X-Type", "X-For", "X-Tenant"] {
+            let (actor, flags) = header(PEER, &[("X-User", "u1"), (name, "a"), (name, "b")]);
+            let expected =
+                Actor { id: "u1".into(), source: ActorSource::TrustedHeader, verified: true, ..anonymous() };
+            assert_eq!((actor, flags), (expected.clone(), vec![flags::ACTOR_AMBIGUOUS]), "{name}");
+            let (actor, flags) = header(PEER, &[("X-User", "u1"), (name, "a"), ("Connection", name)]);
+            assert_eq!((actor, flags), (expected, vec![flags::ACTOR_HEADER_REMOVED]), "{name}");
+        }
+        let (actor, flags) = header(PEER, &[("X-User", "u1"), ("X-Roles", "a"), ("Connection", "x-roles")]);
+        assert_eq!((actor.roles.len(), flags), (0, vec![flags::ACTOR_HEADER_REMOVED]));
+    }
+
+    #[test]
+    fn a_cookie_is_its_fingerprint() {
+        let rule = [ActorRule::Cookie { name: "sid".into() }];
+        let of = |fields: &[(&str, &str)]| read(&rule, STRANGER, fields);
+        let (a, flags) = of(&[("Cookie", "theme=dark; sid=CANARY; x")]);
+        assert_eq!(
+            (a.id.as_ref(), a.source),
+            (format!("cookie:{}", a.credential).as_str(), ActorSource::Cookie)
+        );
+        assert_eq!((a.verified, a.unverified_reason.as_ref(), flags), (false, "cookie_not_checked", vec![]));
+        assert!(!format!("{a:?}").contains("CANARY"));
+        for same in [
+            &[("cookie", "sid=CANARY")][..],
+            &[("Cookie", "sid=CANARY; sid=CANARY")],
+            &[("Cookie", "a=b"), ("Cookie", "sid=CANARY")],
+        ] {
+            assert_eq!(of(same), (a.clone(), vec![]), "{same:?}");
+        }
+        for none in ["sid", "sid=", "asid=x", "a=sid=x", ""] {
+            assert_eq!(of(&[("Cookie", none)]), (anonymous(), vec![]), "{none}");
+        }
+        assert_eq!(of(&[("Cookie", "SID=x")]), (anonymous(), vec![flags::ACTOR_LOOKALIKE]));
+    }
+
+    #[test]
+    fn a_cookie_in_doubt_is_nobody() {
+        let rule = [ActorRule::Cookie { name: "sid".into() }, ActorRule::Basic];
+        for fields in [
+            &[("Cookie", "sid=CANARY; sid=OTHER"), ("Authorization", "Basic dTpw")][..],
+            &[("Cookie", "sid=CANARY"), ("Cookie", "sid=OTHER")],
+            &[("Cookie", "sid=; sid=OTHER")],
+        ] {
+            let (actor, flags) = read(&rule, STRANGER, fields);
+            assert_eq!(
+                (actor.id.as_ref(), actor.unverified_reason.as_ref()),
+                ("", "ambiguous"),
+                "{fields:?}"
+            );
+            assert_eq!(flags, [flags::ACTOR_AMBIGUOUS]);
+            assert!(!actor.credential.is_empty() && !format!("{actor:?}").contains("CANARY"));
+        }
+        let (actor, flags) = read(&rule, STRANGER, &[("Cookie", "sid=x"), ("Connection", "Cookie")]);
+        assert_eq!((actor.id.as_ref(), flags), ("", vec![flags::ACTOR_HEADER_REMOVED]));
+    }
+
+    fn cert_rule(verify: Option<&str>) -> ActorRule {
+        ActorRule::ForwardedCert(config::ForwardedCertRule {
+            header: "X-Cert".into(),
+            verify_header: verify.map(str::to_owned),
+            trusted_from: vec!["10.0.0.0/8".parse().unwrap()],
+        })
+    }
+
+    #[test]
+    fn a_forwarded_certificate_names_the_actor() {
+        let of = |peer, fields: &[(&str, &str)]| read(&[cert_rule(None)], peer, fields);
+        let element = r#"Hash=AB12;Subject="CN=orders,O=Acme";URI=spiffe://prod/orders"#;
+        let (actor, flags) = of(PEER, &[("X-Cert", element)]);
+        let expected = Actor {
+            id: "spiffe://prod/orders".into(),
+            name: "orders".into(),
+            kind: "service".into(),
+            source: ActorSource::ForwardedCert,
+            verified: true,
+            credential: crate::extract::tests::pseudonyms().fingerprint(b"ab12").into(),
+            ..anonymous()
+        };
+        assert_eq!((actor, flags), (expected, vec![]));
+        let (actor, flags) = of(STRANGER, &[("X-Cert", element)]);
+        assert_eq!((actor, flags), (anonymous(), vec![flags::ACTOR_HEADER_UNTRUSTED]));
+        let (actor, _) = of(PEER, &[("X-Cert", "By=spiffe://x;Hash=ab12")]);
+        assert_eq!(
+            (actor.id.as_ref(), actor.verified),
+            (format!("cert:{}", actor.credential).as_str(), true)
+        );
+        assert_eq!(of(PEER, &[("X-Cert", "")]), (anonymous(), vec![]));
+    }
+
+    #[test]
+    fn a_forwarded_certificate_in_doubt_is_nobody() {
+        let of = |fields: &[(&str, &str)]| {
+            let (actor, flags) = read(&[cert_rule(None), ActorRule::Basic], PEER, fields);
+            assert!(actor.id.is_empty() && !actor.verified && !actor.credential.is_empty(), "{actor:?}");
+            (actor.unverified_reason.into_owned(), flags)
+        };
+        let basic = ("Authorization", "Basic dTpw");
+        let told = |reason: &str, flag| (reason.to_owned(), vec![flag]);
+        let two = [("X-Cert", "URI=a"), ("x-cert", "URI=b"), basic];
+        assert_eq!(of(&two), told("ambiguous", flags::ACTOR_AMBIGUOUS));
+        let removed = [("X-Cert", "URI=a"), ("Connection", "x-cert"), basic];
+        assert_eq!(of(&removed), told("header_removed", flags::ACTOR_HEADER_REMOVED));
+        assert_eq!(of(&[("X-Cert", "alice"), basic]), told("malformed", flags::CERTIFICATE_MALFORMED));
+    }
+
+    #[test]
+    fn a_certificate_that_the_proxy_found_bad_is_not_verified() {
+        let of = |fields: &[(&str, &str)]| {
+            let all = [&[("X-Cert", "CN=alice,O=Acme")], fields].concat();
+            let (actor, _) = read(&[cert_rule(Some("X-Verify"))], PEER, &all);
+            assert_eq!((actor.id.as_ref(), actor.source), ("alice", ActorSource::ForwardedCert));
+            assert_eq!(actor.unverified_reason == "certificate_not_verified", !actor.verified);
+            actor.verified
+        };
+        assert!(of(&[("X-Verify", "SUCCESS")]) && of(&[("x-verify", "0")]));
+        assert!(!of(&[]) && !of(&[("X-Verify", "FAILED:expired")]) && !of(&[("X-Verify", "10")]));
+        assert!(!of(&[("X-Verify", "SUCCESS"), ("X-Verify", "NONE")]));
+        assert!(!of(&[("X-Verify", "SUCCESS"), ("Connection", "x-verify")]));
     }
 
     #[test]
@@ -540,10 +789,10 @@ mod tests {
         /// Whatever the bytes of the fields: no panic, all texts bounded, nothing verified by them.
         #[test]
         fn any_bytes_are_told_in_bounds(
-            values in prop::collection::vec((0usize..5, prop::collection::vec(any::<u8>(), 0..600)), 0..6),
+            values in prop::collection::vec((0usize..7, prop::collection::vec(any::<u8>(), 0..600)), 0..6),
             scheme in prop::sample::select(vec!["", "Bearer ", "Basic "]),
         ) {
-            let names = ["X-User", "X_User", "Authorization", "Connection", "X-Api-Key"];
+            let names = ["X-User", "X_User", "Authorization", "Connection", "X-Cert", "Cookie", "X-Api-Key"];
             let (mut raw, mut index) = (Vec::new(), crate::head::HeadIndex::default());
             let mut put = |bytes: &[u8]| {
                 let start = raw.len() as u32;
@@ -554,7 +803,14 @@ mod tests {
                 let value = [scheme.as_bytes(), value].concat();
                 index.fields.push((put(names[*name].as_bytes()), put(&value)));
             }
-            let given = [header_rule(), crate::extract::tests::jwt_rule(), ActorRule::Basic, api_key_rule("X-Api-Key")];
+            let given = [
+                header_rule(),
+                cert_rule(None),
+                crate::extract::tests::jwt_rule(),
+                ActorRule::Basic,
+                ActorRule::Cookie { name: "a".into() },
+                api_key_rule("X-Api-Key"),
+            ];
             let extractor: Extractor = rules(&given);
             let head = Head { raw: &raw, index: &index };
             let (actor, _) = extractor.actor(&head, &STRANGER.parse().unwrap());

@@ -1,360 +1,307 @@
-//! Who a client's certificate says it is: the names in X.509 (RFC 5280), read from DER.
+//! Whom a client's certificate names, as a proxy that ended the TLS connection forwards it.
 //!
-//! The certificate has been verified before it comes here; this only reads its names. Own code, as the
-//! library that verifies tells no e-mail address and no subject as text, and parsers that do bring a
-//! dozen crates. Everything is a slice of the input; nothing is followed, nothing recurses.
+//! Read in every form that proxies write, told apart by how the value begins:
+//! - Envoy's `X-Forwarded-Client-Cert`: `By=…;Hash=…;Subject="…";URI=…`, one element for each proxy.
+//!   The last is the nearest proxy's, the only one that is known to be trusted; the others are its
+//!   clients' words.
+//! - a certificate: PEM, URL-encoded (nginx's `$ssl_client_escaped_cert`) or not, base64 alone, or
+//!   between colons (`Client-Cert`, RFC 9440)
+//! - a subject alone: `CN=alice,O=Acme` (RFC 4514, nginx's `$ssl_client_s_dn`) or `/O=Acme/CN=alice`
 //!
-//! The identity is the first of: a SPIFFE id or else any URI, an e-mail address, a DNS name (all of the
-//! subject alternative name, the first of its kind), the subject's common name.
+//! The actor's id is the first there is of: a SPIFFE URI, another URI, the common name, an e-mail
+//! address, a DNS name, the whole subject. A SPIFFE URI names a workload: that is a `service`.
 
-use super::text::clean;
-use super::{Flags, actor};
-use crate::pseudonym::Pseudonyms;
-use sidelog_event::{Actor, ActorSource};
+use super::text::trim;
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use percent_encoding::percent_decode;
+use sha2::{Digest, Sha256};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// Relative names of a subject that are shown.
-const MAX_ATTRIBUTES: usize = 32;
-/// Alternative names that are looked at.
-const MAX_NAMES: usize = 256;
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+/// Keys of Envoy's elements.
+const ELEMENT_KEYS: [&str; 7] = ["by", "hash", "cert", "chain", "subject", "uri", "dns"];
+const PEM_BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-/// A verified certificate's names, made once per connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
-    id: String,
-    name: String,
-    credential: String,
-    flags: Flags,
-}
-
-impl Certificate {
-    /// `der`: the client's own certificate, verified. Names that cannot be read are left out; the
-    /// fingerprint always tells which certificate it was.
-    pub fn new(der: &[u8], pseudonyms: &Pseudonyms) -> Certificate {
-        let mut flags = Flags::new();
-        let credential = pseudonyms.fingerprint(der);
-        let names = Names::read(der).unwrap_or_default();
-        let id = names.identity().map(|id| actor::tell(id.as_bytes(), &mut flags));
-        let id = id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("certificate:{credential}"));
-        let name = actor::tell(names.subject.as_bytes(), &mut flags);
-        Certificate { id, name, credential, flags }
-    }
-
-    pub(super) fn actor(&self, flags: &mut Flags) -> Actor<'static> {
-        self.flags.iter().for_each(|flag| super::raise(flags, flag));
-        Actor {
-            id: self.id.clone().into(),
-            name: self.name.clone().into(),
-            source: ActorSource::Mtls,
-            verified: true,
-            credential: self.credential.clone().into(),
-            ..actor::anonymous()
-        }
-    }
-}
-
-/// The names of a certificate, as text.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Names {
-    uris: Vec<String>,
-    emails: Vec<String>,
-    dns: Vec<String>,
-    common: Option<String>,
-    /// `CN=alice,O=Acme`: in the certificate's order, separators in values escaped.
-    subject: String,
+/// The names in one certificate, as text of any bytes.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Names {
+    uris: Vec<Vec<u8>>,
+    /// The whole distinguished name.
+    subject: Vec<u8>,
+    common_name: Option<Vec<u8>>,
+    emails: Vec<Vec<u8>>,
+    dns: Vec<Vec<u8>>,
+    /// SHA-256 of the certificate, in lower-case hex.
+    pub hash: Option<String>,
 }
 
 impl Names {
-    fn identity(&self) -> Option<&str> {
-        let spiffe = self.uris.iter().find(|uri| uri.starts_with("spiffe://"));
-        let names = spiffe.or(self.uris.first()).or(self.emails.first()).or(self.dns.first());
-        names.or(self.common.as_ref()).map(String::as_str)
+    /// By the order above. `None`: it names nobody.
+    pub fn id(&self) -> Option<&[u8]> {
+        let spiffe = self.uris.iter().find(|uri| is_spiffe(uri));
+        let subject = Some(&self.subject).filter(|s| !s.is_empty());
+        spiffe
+            .or(self.uris.first())
+            .or(self.common_name.as_ref())
+            .or(self.emails.first())
+            .or(self.dns.first())
+            .or(subject)
+            .map(Vec::as_slice)
     }
 
-    /// `Certificate ::= SEQUENCE { tbsCertificate SEQUENCE { [0] version, serialNumber, signature, issuer,
-    /// validity, subject, subjectPublicKeyInfo, …, [3] extensions }, … }`
-    fn read(der: &[u8]) -> Option<Names> {
+    /// The common name, where it is not the id.
+    pub fn name(&self) -> &[u8] {
+        if self.uris.is_empty() { &[] } else { self.common_name.as_deref().unwrap_or_default() }
+    }
+
+    /// The whole distinguished name.
+    pub fn subject(&self) -> &[u8] {
+        &self.subject
+    }
+
+    pub fn is_service(&self) -> bool {
+        self.id().is_some_and(is_spiffe)
+    }
+
+    fn with_subject(&mut self, subject: Vec<u8>) {
+        self.common_name = common_name(&subject);
+        self.subject = subject;
+    }
+}
+
+fn is_spiffe(uri: &[u8]) -> bool {
+    uri.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"spiffe://"))
+}
+
+/// What a forwarding header says. `None`: it reads as none of the forms.
+pub(super) fn read(value: &[u8]) -> Option<Names> {
+    if is_element(value) {
+        return last_element(value);
+    }
+    if let Some(rest) = value.strip_prefix(b":") {
+        return decode(rest.split(|b| *b == b':').next()?);
+    }
+    if value.starts_with(b"-----") || value.starts_with(b"%2D") || value.starts_with(b"MII") {
+        return encoded(value);
+    }
+    let is_name = value.iter().position(|b| *b == b'=').is_some_and(|at| at > 0);
+    is_name.then(|| {
         let mut names = Names::default();
-        let (certificate, _) = element(der, SEQUENCE)?;
-        let (mut rest, _) = element(certificate, SEQUENCE)?;
-        if rest.first() == Some(&VERSION) {
-            rest = element(rest, VERSION)?.1;
-        }
-        for tag in [INTEGER, SEQUENCE, SEQUENCE, SEQUENCE] {
-            rest = element(rest, tag)?.1;
-        }
-        let (subject, rest) = element(rest, SEQUENCE)?;
-        names.read_subject(subject);
-        let mut rest = element(rest, SEQUENCE)?.1;
-        while !rest.is_empty() {
-            let (tag, value, after) = next(rest)?;
-            if tag == EXTENSIONS {
-                names.read_extensions(element(value, SEQUENCE)?.0)?;
-            }
-            rest = after;
-        }
-        Some(names)
-    }
+        names.with_subject(value.to_vec());
+        names
+    })
+}
 
-    /// `Name ::= SEQUENCE OF SET OF SEQUENCE { type OID, value ANY }`
-    fn read_subject(&mut self, mut rest: &[u8]) {
-        let mut parts = Vec::new();
-        while let Some((set, after)) = element(rest, SET) {
-            rest = after;
-            let mut pairs = set;
-            while let Some((pair, after)) = element(pairs, SEQUENCE) {
-                pairs = after;
-                let Some((kind, value)) = attribute(pair) else { continue };
-                if kind == COMMON_NAME && self.common.is_none() {
-                    self.common = Some(value.clone());
+/// What a certificate says, by its DER.
+pub(super) fn from_der(der: &[u8]) -> Option<Names> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let subject = certificate.subject();
+    let last_name = subject.iter_common_name().last();
+    let mut names = Names {
+        subject: subject.to_string().into_bytes(),
+        common_name: last_name.and_then(|cn| cn.as_str().ok()).map(|cn| cn.as_bytes().to_vec()),
+        hash: Some(Sha256::digest(der).iter().map(|b| format!("{b:02x}")).collect()),
+        ..Names::default()
+    };
+    for name in certificate.subject_alternative_name().ok()?.iter().flat_map(|san| &san.value.general_names) {
+        match name {
+            GeneralName::URI(uri) => names.uris.push(uri.as_bytes().to_vec()),
+            GeneralName::RFC822Name(email) => names.emails.push(email.as_bytes().to_vec()),
+            GeneralName::DNSName(dns) => names.dns.push(dns.as_bytes().to_vec()),
+            _ => {}
+        }
+    }
+    Some(names)
+}
+
+/// PEM or bare base64, URL-encoded or not; of a chain the first, which is the client's.
+fn encoded(value: &[u8]) -> Option<Names> {
+    let text: Vec<u8> = percent_decode(value).collect();
+    let Some(pem) = text.strip_prefix(PEM_BEGIN) else {
+        return decode(text.split(|b| *b == b',').next()?);
+    };
+    decode(pem.get(..pem.windows(5).position(|w| w == b"-----")?)?)
+}
+
+fn decode(base64: &[u8]) -> Option<Names> {
+    let compact: Vec<u8> = base64.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
+    from_der(&BASE64.decode(compact).ok()?)
+}
+
+fn is_element(value: &[u8]) -> bool {
+    let key = value.iter().position(|b| *b == b'=').and_then(|at| value.get(..at)).map(trim);
+    key.is_some_and(|key| ELEMENT_KEYS.iter().any(|k| key.eq_ignore_ascii_case(k.as_bytes())))
+}
+
+/// Of Envoy's list. `None` where any element does not read: then its end cannot be told either.
+fn last_element(value: &[u8]) -> Option<Names> {
+    let mut names = Names::default();
+    let mut pairs = 0;
+    for (pair, ends_element) in (Pairs { rest: Some(value) }) {
+        let pair = trim(pair?);
+        if !pair.is_empty() {
+            take_pair(&mut names, pair)?;
+            pairs += 1;
+        }
+        match ends_element {
+            End::Pair => {}
+            End::Element | End::List if pairs == 0 => return None,
+            End::Element => (names, pairs) = (Names::default(), 0),
+            End::List => {}
+        }
+    }
+    Some(names)
+}
+
+fn take_pair(names: &mut Names, pair: &[u8]) -> Option<()> {
+    let at = pair.iter().position(|b| *b == b'=')?;
+    let key = trim(pair.get(..at)?).to_ascii_lowercase();
+    let value = unquote(trim(pair.get(at + 1..)?));
+    if value.is_empty() {
+        return Some(());
+    }
+    match key.as_slice() {
+        b"hash" => names.hash = std::str::from_utf8(&value).ok().map(str::to_ascii_lowercase),
+        b"subject" => names.with_subject(value),
+        b"uri" => names.uris.push(value),
+        b"dns" => names.dns.push(value),
+        // Whole, it says everything; what stands beside it is taken from it by the proxy.
+        b"cert" => {
+            let certificate = encoded(&value)?;
+            *names = Names { hash: certificate.hash.clone().or(names.hash.take()), ..certificate };
+        }
+        _ => {}
+    }
+    Some(())
+}
+
+/// What comes after a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Pair,
+    Element,
+    List,
+}
+
+/// Pairs of a list of elements, not cut inside quotes. A pair whose quotes do not end is `None`.
+struct Pairs<'v> {
+    rest: Option<&'v [u8]>,
+}
+
+impl<'v> Iterator for Pairs<'v> {
+    type Item = (Option<&'v [u8]>, End);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let text = self.rest.take()?;
+        let (mut quoted, mut escaped) = (false, false);
+        for (at, byte) in text.iter().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                b';' | b',' if !quoted => {
+                    self.rest = text.get(at + 1..);
+                    return Some((text.get(..at), if *byte == b';' { End::Pair } else { End::Element }));
                 }
-                if parts.len() < MAX_ATTRIBUTES {
-                    parts.push(format!("{}={}", short_name(kind), escape(&value)));
-                }
+                _ => {}
             }
         }
-        self.subject = parts.join(",");
-    }
-
-    /// `Extensions ::= SEQUENCE OF SEQUENCE { id OID, critical BOOLEAN DEFAULT FALSE, value OCTET STRING }`
-    fn read_extensions(&mut self, mut rest: &[u8]) -> Option<()> {
-        while !rest.is_empty() {
-            let (extension, after) = element(rest, SEQUENCE)?;
-            rest = after;
-            let (id, mut value) = element(extension, OID)?;
-            if id != SUBJECT_ALT_NAME {
-                continue;
-            }
-            if value.first() == Some(&BOOLEAN) {
-                value = element(value, BOOLEAN)?.1;
-            }
-            let (octets, _) = element(value, OCTETS)?;
-            self.read_alternatives(element(octets, SEQUENCE)?.0)?;
-        }
-        Some(())
-    }
-
-    fn read_alternatives(&mut self, mut rest: &[u8]) -> Option<()> {
-        for _ in 0..MAX_NAMES {
-            if rest.is_empty() {
-                break;
-            }
-            let (tag, value, after) = next(rest)?;
-            rest = after;
-            let list = match tag {
-                EMAIL => &mut self.emails,
-                DNS => &mut self.dns,
-                URI => &mut self.uris,
-                _ => continue,
-            };
-            // IA5String.
-            if let Some(text) = std::str::from_utf8(value).ok().filter(|t| t.is_ascii() && !t.is_empty()) {
-                list.push(text.to_owned());
-            }
-        }
-        Some(())
+        Some((if quoted { None } else { Some(text) }, End::List))
     }
 }
 
-const BOOLEAN: u8 = 0x01;
-const INTEGER: u8 = 0x02;
-const OCTETS: u8 = 0x04;
-const OID: u8 = 0x06;
-const UTF8: u8 = 0x0c;
-const PRINTABLE: u8 = 0x13;
-const TELETEX: u8 = 0x14;
-const IA5: u8 = 0x16;
-const BMP: u8 = 0x1e;
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const VERSION: u8 = 0xa0;
-const EXTENSIONS: u8 = 0xa3;
-const EMAIL: u8 = 0x81;
-const DNS: u8 = 0x82;
-const URI: u8 = 0x86;
-
-const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
-const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
-
-/// One element: tag, content, what follows. Definite lengths of at most four bytes, as DER has them.
-fn next(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (tag, rest) = der.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (len, rest) = match *first {
-        short @ 0..=0x7f => (usize::from(short), rest),
-        long @ 0x81..=0x84 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
-            (bytes.iter().fold(0usize, |n, b| n << 8 | usize::from(*b)), rest)
-        }
-        _ => return None,
+/// Without quotes around it and the backslashes that guard quotes within.
+fn unquote(value: &[u8]) -> Vec<u8> {
+    let Some(inner) = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")) else {
+        return value.to_vec();
     };
-    let (value, after) = rest.split_at_checked(len)?;
-    Some((*tag, value, after))
-}
-
-/// Content and what follows, if the next element is of this tag.
-fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    next(der).filter(|(found, ..)| *found == tag).map(|(_, value, after)| (value, after))
-}
-
-/// The type's object identifier and the value as text.
-fn attribute(pair: &[u8]) -> Option<(&[u8], String)> {
-    let (kind, value) = element(pair, OID)?;
-    let (tag, bytes, _) = next(value)?;
-    let text = match tag {
-        UTF8 => std::str::from_utf8(bytes).ok()?.to_owned(),
-        PRINTABLE | IA5 if bytes.is_ascii() => std::str::from_utf8(bytes).ok()?.to_owned(),
-        TELETEX => bytes.iter().map(|b| char::from(*b)).collect(),
-        BMP => {
-            let units: Vec<u16> = bytes.chunks_exact(2).map(|b| u16::from_be_bytes([b[0], b[1]])).collect();
-            String::from_utf16(&units).ok()?
+    let mut text = Vec::with_capacity(inner.len());
+    let mut bytes = inner.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        // A backslash before anything else belongs to the distinguished name.
+        if byte == b'\\' && bytes.peek() == Some(&b'"') {
+            text.extend(bytes.next());
+        } else {
+            text.push(byte);
         }
-        _ => return None,
-    };
-    Some((kind, text))
+    }
+    text
 }
 
-/// RFC 4514 §3; others by their last number, which is enough to tell them apart here.
-fn short_name(oid: &[u8]) -> String {
-    let known = match oid {
-        [0x55, 0x04, 0x03] => "CN",
-        [0x55, 0x04, 0x05] => "SERIALNUMBER",
-        [0x55, 0x04, 0x06] => "C",
-        [0x55, 0x04, 0x07] => "L",
-        [0x55, 0x04, 0x08] => "ST",
-        [0x55, 0x04, 0x0a] => "O",
-        [0x55, 0x04, 0x0b] => "OU",
-        [0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x01] => "UID",
-        [0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19] => "DC",
-        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x01] => "E",
-        _ => return dotted(oid),
-    };
-    known.to_owned()
-}
-
-/// `2.5.4.12`; at most 16 numbers.
-fn dotted(oid: &[u8]) -> String {
-    let (mut numbers, mut n) = (Vec::new(), 0u64);
-    for byte in oid.iter().take(64) {
-        n = n << 7 | u64::from(byte & 0x7f);
-        if byte & 0x80 == 0 {
-            if numbers.is_empty() {
-                let first = (n / 40).min(2);
-                numbers.push(first.to_string());
-                n -= first * 40;
+/// The most specific one: the first as RFC 4514 writes them, the last between slashes.
+fn common_name(subject: &[u8]) -> Option<Vec<u8>> {
+    if let Some(rest) = subject.strip_prefix(b"/") {
+        let mut parts = rest.rsplit(|b| *b == b'/').filter_map(attribute);
+        return parts.find(|(kind, _)| is_common_name(kind)).map(|(_, value)| value.to_vec());
+    }
+    let (mut quoted, mut escaped, mut begin) = (false, false, 0);
+    for at in 0..=subject.len() {
+        let ends = match subject.get(at) {
+            None => true,
+            Some(_) if escaped => {
+                escaped = false;
+                false
             }
-            numbers.push(n.to_string());
-            n = 0;
+            Some(b'\\') => {
+                escaped = true;
+                false
+            }
+            Some(b'"') => {
+                quoted = !quoted;
+                false
+            }
+            Some(b',' | b'+' | b';') => !quoted,
+            Some(_) => false,
+        };
+        if ends {
+            let (kind, value) = attribute(subject.get(begin..at)?).unwrap_or_default();
+            if is_common_name(kind) && !value.is_empty() {
+                return Some(unescape(value));
+            }
+            begin = at + 1;
         }
     }
-    numbers.truncate(16);
-    numbers.join(".")
+    None
 }
 
-/// RFC 4514 §2.4: what would read as the end of the value.
-fn escape(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
-    for c in clean(value.as_bytes(), actor::MAX_TEXT).text.chars() {
-        if matches!(c, ',' | '+' | '"' | '\\' | '<' | '>' | ';' | '=') {
-            out.push('\\');
+fn attribute(part: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = part.iter().position(|b| *b == b'=')?;
+    Some((trim(part.get(..at)?), trim(part.get(at + 1..)?)))
+}
+
+fn is_common_name(kind: &[u8]) -> bool {
+    [&b"CN"[..], b"commonName", b"2.5.4.3"].iter().any(|k| kind.eq_ignore_ascii_case(k))
+}
+
+/// RFC 4514 §2.4: `\,` is a comma, `\C3` a byte; older writers put quotes around a value.
+fn unescape(value: &[u8]) -> Vec<u8> {
+    let value = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value);
+    let hex = |at: usize| value.get(at).and_then(|b| char::from(*b).to_digit(16));
+    let (mut text, mut at) = (Vec::with_capacity(value.len()), 0);
+    while let Some(&byte) = value.get(at) {
+        match (byte, hex(at + 1), hex(at + 2)) {
+            (b'\\', Some(high), Some(low)) => {
+                text.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (b'\\', ..) => {
+                text.extend(value.get(at + 1));
+                at += 2;
+            }
+            _ => {
+                text.push(byte);
+                at += 1;
+            }
         }
-        out.push(c);
     }
-    out
+    text
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::extract::flags;
-    use proptest::prelude::*;
-    use rcgen::{CertificateParams, DnType, KeyPair, SanType};
-
-    fn pseudonyms() -> Pseudonyms {
-        Pseudonyms::new(b"0123456789abcdef")
-    }
-
-    fn issue(subject: &[(DnType, &str)], names: Vec<SanType>) -> Vec<u8> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        for (kind, value) in subject {
-            params.distinguished_name.push(kind.clone(), *value);
-        }
-        params.subject_alt_names = names;
-        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
-    }
-
-    fn uri(text: &str) -> SanType {
-        SanType::URI(text.try_into().unwrap())
-    }
-
-    fn email(text: &str) -> SanType {
-        SanType::Rfc822Name(text.try_into().unwrap())
-    }
-
-    fn dns(text: &str) -> SanType {
-        SanType::DnsName(text.try_into().unwrap())
-    }
-
-    fn id(subject: &[(DnType, &str)], names: Vec<SanType>) -> String {
-        Certificate::new(&issue(subject, names), &pseudonyms()).id
-    }
-
-    #[test]
-    fn the_most_telling_name_is_the_identity() {
-        let cn = [(DnType::CommonName, "alice"), (DnType::OrganizationName, "Acme, Inc.")];
-        let spiffe = || uri("spiffe://example.org/ns/prod/sa/billing");
-        let other = || uri("https://example.org/alice");
-        assert_eq!(
-            id(&cn, vec![dns("a.example"), email("a@example.org"), other(), spiffe()]),
-            "spiffe://example.org/ns/prod/sa/billing"
-        );
-        let names = vec![dns("a.example"), email("a@example.org"), other()];
-        assert_eq!(id(&cn, names), "https://example.org/alice");
-        assert_eq!(id(&cn, vec![dns("a.example"), email("a@example.org")]), "a@example.org");
-        assert_eq!(id(&cn, vec![dns("a.example"), dns("b.example")]), "a.example");
-        assert_eq!(id(&cn, vec![SanType::IpAddress("10.0.0.1".parse().unwrap())]), "alice");
-        let nobody = id(&[], vec![]);
-        assert!(nobody.starts_with("certificate:") && nobody.len() > 40, "{nobody}");
-    }
-
-    #[test]
-    fn the_subject_is_the_name_and_the_fingerprint_the_credential() {
-        let der = issue(
-            &[
-                (DnType::CommonName, "alice"),
-                (DnType::OrganizationName, "Acme, Inc."),
-                (DnType::CustomDnType(vec![2, 5, 4, 12]), "boss"),
-            ],
-            vec![],
-        );
-        let certificate = Certificate::new(&der, &pseudonyms());
-        let mut flags = Flags::new();
-        let actor = certificate.actor(&mut flags);
-        assert_eq!((&*actor.id, &*actor.name), ("alice", "CN=alice,O=Acme\\, Inc.,2.5.4.12=boss"));
-        assert_eq!((actor.source, actor.verified), (ActorSource::Mtls, true));
-        assert_eq!(actor.credential, pseudonyms().fingerprint(&der));
-        assert!(flags.is_empty());
-        let odd = issue(&[(DnType::CommonName, "al\nice\u{202e}")], vec![]);
-        let odd = Certificate::new(&odd, &pseudonyms());
-        assert!(!odd.id.contains('\n') && odd.flags.contains(&flags::ACTOR_ESCAPED), "{odd:?}");
-    }
-
-    proptest! {
-        /// Any bytes, and any damage to a certificate: no panic, texts bounded.
-        #[test]
-        fn damaged_certificates_never_panic(
-            at in 0usize..2000, byte: u8, junk in prop::collection::vec(any::<u8>(), 0..300),
-        ) {
-            static DER: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
-                issue(&[(DnType::CommonName, "alice")], vec![uri("spiffe://a/b"), dns("a.example")])
-            });
-            let mut der = DER.clone();
-            let at = at % der.len();
-            der[at] = byte;
-            for input in [der.as_slice(), &der[..at], &junk] {
-                let certificate = Certificate::new(input, &pseudonyms());
-                prop_assert!(!certificate.id.is_empty() && certificate.id.chars().count() <= 300);
-            }
-        }
-    }
-}
+#[path = "certificate_tests.rs"]
+pub(super) mod tests;

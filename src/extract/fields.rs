@@ -51,6 +51,37 @@ pub(super) fn scan<'h>(head: &Head<'h>, names: &[String]) -> Vec<Found<'h>> {
     found
 }
 
+/// The values of a cookie of this exact name, in all the `Cookie` fields: senders may split them.
+pub(super) fn cookies<'h>(head: &Head<'h>, name: &str) -> impl Iterator<Item = &'h [u8]> {
+    pairs(head).filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
+}
+
+/// What was found of a cookie; `field` is what was found of the field.
+pub(super) fn cookie<'h>(head: &Head<'h>, name: &str, field: &Found<'h>) -> Found<'h> {
+    let mut found = Found { nominated: field.nominated, ..Found::default() };
+    for (other, value) in pairs(head) {
+        if other != name.as_bytes() {
+            let text = std::str::from_utf8(other).unwrap_or_default();
+            found.lookalike |= text.len() == name.len() && looks_like(name, text);
+        } else if found.value.is_some_and(|first| first != value) {
+            found.differing = true;
+        } else {
+            found.value = Some(value);
+        }
+    }
+    found
+}
+
+/// RFC 6265 §4.2. A part without `=` is no cookie.
+fn pairs<'h>(head: &Head<'h>) -> impl Iterator<Item = (&'h [u8], &'h [u8])> {
+    let fields = head.fields().filter(|(name, _)| name.eq_ignore_ascii_case("cookie"));
+    let fields: Vec<&'h [u8]> = fields.map(|(_, value)| value).collect();
+    fields.into_iter().flat_map(|value| value.split(|b| *b == b';')).filter_map(|part| {
+        let at = part.iter().position(|b| *b == b'=')?;
+        Some((trim(part.get(..at)?), trim(part.get(at + 1..)?)))
+    })
+}
+
 /// Is the field one that `Connection` lists as hop-by-hop (RFC 9110 §7.6.1)?
 pub(super) fn is_nominated(head: &Head<'_>, name: &str) -> bool {
     head.all("connection")

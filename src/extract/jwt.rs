@@ -5,50 +5,36 @@
 //! reason.
 //!
 //! Promises:
-//! - `verified` needs: an algorithm that the rule and the very key allow (so an RSA key never checks
-//!   an HMAC, and `none` is never one), a signature checked by jsonwebtoken, `exp` and `nbf` against
-//!   the clock at hand, cached or not, and `iss` and `aud` where the rule names them.
+//! - `verified` needs: an algorithm that the rule and the very key allow (`none` is never one), a
+//!   signature checked by jsonwebtoken, `exp` and `nbf` against the clock at hand, cached or not, and
+//!   `iss` and `aud` where the rule names them.
+//! - A token is judged by the keys in force: what was remembered under other keys is read anew.
 //! - The token itself is in no result and no cache.
 //!
-//! A token without `exp` does not expire. Tokens with `crit` header parameters are not verified: we
-//! understand none (RFC 7515 §4.1.11). Encrypted tokens (five parts) are not read.
+//! A token without `exp` does not expire. Tokens with `crit` header parameters are not verified.
+//! Encrypted tokens (five parts) are not read.
 
-use super::actor::{MAX_ROLES, anonymous, roles, tell};
+use super::claims::{Object, identity};
 use super::jwt_cache::Cache;
+use super::key_store::KeyStore;
+use super::keys::{KeySet, Signed, algorithm};
 use super::{Error, Flags, flags, raise};
 use crate::config::{self, Claims};
 use crate::pseudonym::Pseudonyms;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey};
-use serde_json::{Map, Value};
+use jsonwebtoken::Algorithm;
+use serde_json::Value;
 use sidelog_event::{Actor, ActorSource};
-use std::borrow::Cow;
-
-pub(super) const ALGORITHM_NAMES: &str =
-    "RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, HS256, HS384, HS512";
+use std::sync::Arc;
 
 /// A longer token is not read.
 const MAX_TOKEN: usize = 64 * 1024;
-/// Keys of one JWKS that are used.
-const MAX_KEYS: usize = 256;
-/// Keys tried for one token that does not name its key.
-const MAX_TRIES: usize = 8;
-
-const RSA: &[Algorithm] = &[
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-];
-const HMAC: &[Algorithm] = &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
 
 /// One `jwt` rule.
 #[derive(Debug)]
 pub(super) struct Verifier {
-    keys: Vec<Key>,
+    keys: Arc<KeyStore>,
     /// Empty: those of the keys.
     algorithms: Vec<Algorithm>,
     issuer: Option<String>,
@@ -58,19 +44,14 @@ pub(super) struct Verifier {
     cache: Cache<Known>,
 }
 
-#[derive(Debug)]
-struct Key {
-    kid: Option<String>,
-    algorithms: Vec<Algorithm>,
-    key: DecodingKey,
-}
-
 /// What is remembered of a token.
 #[derive(Debug, Clone)]
 struct Known {
     actor: Actor<'static>,
     flags: Flags,
     times: Times,
+    /// Of the keys that judged it.
+    generation: u64,
 }
 
 /// Seconds since 1970; JSON numbers, so fractions are allowed.
@@ -80,30 +61,16 @@ struct Times {
     nbf: Option<f64>,
 }
 
-/// A token cut at its dots and decoded.
-struct Token<'t> {
-    /// `header.claims`, what is signed.
-    message: &'t str,
-    signature: &'t str,
-    header: Map<String, Value>,
-    claims: Map<String, Value>,
-}
-
-type Reason = &'static str;
+/// Why a token is not verified, in the words of events.
+pub(super) type Reason = &'static str;
 
 impl Verifier {
     pub fn new(rule: usize, jwt: &config::JwtRule, warnings: &mut Vec<String>) -> Result<Verifier, Error> {
         let algorithms = jwt.algorithms.iter().map(|name| allowed(rule, name)).collect::<Result<_, _>>()?;
-        let mut keys = Vec::new();
-        if let Some((path, text)) = &jwt.jwks {
-            let file = path.display().to_string();
-            keys = read_keys(&file, text, warnings)?;
-            if keys.is_empty() {
-                warnings.push(format!("{file}: no usable key; every token is recorded as unverified"));
-            }
-        }
+        let keys = KeyStore::new(&jwt.jwks, warnings)
+            .map_err(|why| Error::Jwks { file: jwt.jwks.name().into_owned(), why })?;
         Ok(Verifier {
-            keys,
+            keys: Arc::new(keys),
             algorithms,
             issuer: jwt.issuer.clone(),
             audience: jwt.audience.clone(),
@@ -111,6 +78,10 @@ impl Verifier {
             claims: jwt.claims.clone(),
             cache: Cache::new(),
         })
+    }
+
+    pub fn keys(&self) -> &Arc<KeyStore> {
+        &self.keys
     }
 
     /// `None` when the text is no JWT. `now`: seconds since 1970.
@@ -122,12 +93,15 @@ impl Verifier {
         flags: &mut Flags,
     ) -> Option<Actor<'static>> {
         let now = now as f64;
+        let keys = self.keys.load();
         let key = Cache::<Known>::key(token);
-        if let Some(known) = self.cache.get(&key).filter(|known| self.in_time(known.times, now).is_ok()) {
+        let holds = |k: &Known| k.generation == keys.generation && self.in_time(k.times, now).is_ok();
+        if let Some(known) = self.cache.get(&key).filter(holds) {
             known.flags.iter().for_each(|flag| raise(flags, flag));
             return Some(known.actor);
         }
-        let parsed = match parse(token) {
+        let parsed = cut(token).and_then(|(signed, payload)| Ok((signed, object(&payload)?)));
+        let (signed, claims) = match parsed {
             Ok(parsed) => parsed,
             Err(Shape::Other) => return None,
             Err(Shape::Broken) => {
@@ -136,10 +110,10 @@ impl Verifier {
             }
         };
         let mut own = Flags::new();
-        let mut actor = self.identity(&parsed.claims, &mut own);
+        let mut actor = identity(&self.claims, &claims, &mut own);
         own.iter().for_each(|flag| raise(flags, flag));
         actor.credential = pseudonyms.fingerprint(token).into();
-        let verdict = self.verify(&parsed, now);
+        let verdict = self.verify(&keys, &signed, &claims, now);
         match verdict {
             Ok(_) => {
                 actor.source = ActorSource::VerifiedJwt;
@@ -152,62 +126,29 @@ impl Verifier {
         }
         // With keys, only what they vouch for is remembered, or forged tokens could push that out.
         // Without, time changes nothing about a token.
-        if let Some(times) = verdict.ok().or(self.keys.is_empty().then_some(Times::ALWAYS)) {
-            self.cache.put(key, Known { actor: actor.clone(), flags: own, times });
+        if let Some(times) = verdict.ok().or(keys.is_empty().then_some(Times::ALWAYS)) {
+            let generation = keys.generation;
+            self.cache.put(key, Known { actor: actor.clone(), flags: own, times, generation });
         }
         Some(actor)
     }
 
-    fn verify(&self, token: &Token<'_>, now: f64) -> Result<Times, Reason> {
-        let name = token.header.get("alg").and_then(Value::as_str).unwrap_or_default();
-        if name.eq_ignore_ascii_case("none") {
-            return Err("alg_none");
-        }
-        if token.header.contains_key("crit") {
-            return Err("malformed");
-        }
-        if self.keys.is_empty() {
-            return Err("no_key");
-        }
-        self.verify_signature(token, name)?;
-        let times = Times::of(&token.claims)?;
+    fn verify(&self, keys: &KeySet, signed: &Signed<'_>, claims: &Object, now: f64) -> Result<Times, Reason> {
+        keys.verify(signed, &self.algorithms).inspect_err(|reason| {
+            if *reason == "unknown_kid" {
+                self.keys.tell_missing(signed);
+            }
+        })?;
+        let times = Times::of(claims)?;
         self.in_time(times, now)?;
-        let issuer = token.claims.get("iss").and_then(Value::as_str);
+        let issuer = claims.get("iss").and_then(Value::as_str);
         if self.issuer.as_deref().is_some_and(|wanted| issuer != Some(wanted)) {
             return Err("wrong_issuer");
         }
-        if !self.audience.is_empty() && !self.is_for_us(token.claims.get("aud")) {
+        if !self.audience.is_empty() && !self.is_for_us(claims.get("aud")) {
             return Err("wrong_audience");
         }
         Ok(times)
-    }
-
-    fn verify_signature(&self, token: &Token<'_>, name: &str) -> Result<(), Reason> {
-        let algorithm = algorithm(name).ok_or("alg_not_allowed")?;
-        if !self.algorithms.is_empty() && !self.algorithms.contains(&algorithm) {
-            return Err("alg_not_allowed");
-        }
-        let kid = token.header.get("kid").and_then(Value::as_str);
-        let named = |key: &&Key| kid.is_none() || key.kid.as_deref() == kid;
-        // A JWKS may leave `kid` out; a token that names a key is then checked with those.
-        let nameless = |key: &&Key| key.kid.is_none();
-        let mut candidates: Vec<&Key> = self.keys.iter().filter(named).collect();
-        if candidates.is_empty() {
-            candidates = self.keys.iter().filter(nameless).collect();
-        }
-        if candidates.is_empty() {
-            return Err("unknown_kid");
-        }
-        candidates.retain(|key| key.algorithms.contains(&algorithm));
-        if candidates.is_empty() {
-            return Err("alg_not_allowed");
-        }
-        let signed = |key: &&Key| {
-            let checked =
-                jsonwebtoken::crypto::verify(token.signature, token.message.as_bytes(), &key.key, algorithm);
-            checked.unwrap_or(false)
-        };
-        candidates.iter().take(MAX_TRIES).any(signed).then_some(()).ok_or("bad_signature")
     }
 
     fn in_time(&self, times: Times, now: f64) -> Result<(), Reason> {
@@ -228,46 +169,13 @@ impl Verifier {
             None => false,
         }
     }
-
-    fn identity(&self, claims: &Map<String, Value>, flags: &mut Flags) -> Actor<'static> {
-        let names = &self.claims;
-        let mut text = |name: Option<&str>| -> Cow<'static, str> {
-            match name.and_then(|name| claim(claims, name)) {
-                Some(Value::String(text)) => tell(text.as_bytes(), flags).into(),
-                Some(value @ (Value::Number(_) | Value::Bool(_))) => {
-                    tell(value.to_string().as_bytes(), flags).into()
-                }
-                _ => "".into(),
-            }
-        };
-        Actor {
-            id: text(Some(&names.id)),
-            name: text(Some(&names.name)),
-            kind: text(names.kind.as_deref()),
-            tenant: text(names.tenant.as_deref()),
-            roles: self.roles(claims, flags),
-            ..anonymous()
-        }
-    }
-
-    /// A list of strings, or one string with spaces or commas between (`scope`).
-    fn roles(&self, claims: &Map<String, Value>, flags: &mut Flags) -> Vec<Cow<'static, str>> {
-        match self.claims.roles.as_deref().and_then(|name| claim(claims, name)) {
-            Some(Value::Array(list)) => {
-                let texts = list.iter().filter_map(Value::as_str).take(MAX_ROLES + 1);
-                roles(texts.map(str::as_bytes), flags)
-            }
-            Some(Value::String(text)) => roles(text.split([' ', ',']).map(str::as_bytes), flags),
-            _ => Vec::new(),
-        }
-    }
 }
 
 impl Times {
     const ALWAYS: Times = Times { exp: None, nbf: None };
 
     /// `exp` or `nbf` that is no number is a token we cannot judge.
-    fn of(claims: &Map<String, Value>) -> Result<Times, Reason> {
+    fn of(claims: &Object) -> Result<Times, Reason> {
         let time = |name: &str| match claims.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => value.as_f64().map(Some).ok_or("malformed"),
@@ -278,47 +186,34 @@ impl Times {
 
 /// Why a text is no JWT.
 #[derive(Debug, PartialEq, Eq)]
-enum Shape {
+pub(super) enum Shape {
     /// Not three parts: an opaque token, an encrypted one.
     Other,
     /// Three parts that do not decode.
     Broken,
 }
 
-fn parse(token: &[u8]) -> Result<Token<'_>, Shape> {
+/// A JWS in compact form (RFC 7515 §7.1): what is signed, and the payload decoded.
+pub(super) fn cut(token: &[u8]) -> Result<(Signed<'_>, Vec<u8>), Shape> {
     if token.len() > MAX_TOKEN {
         return Err(Shape::Broken);
     }
     let token = std::str::from_utf8(token).map_err(|_| Shape::Other)?;
     let (message, signature) = token.rsplit_once('.').ok_or(Shape::Other)?;
-    let (header, claims) = message.split_once('.').ok_or(Shape::Other)?;
-    if claims.contains('.') {
+    let (header, payload) = message.split_once('.').ok_or(Shape::Other)?;
+    if payload.contains('.') {
         return Err(Shape::Other);
     }
-    let object = |part: &str| -> Option<Map<String, Value>> {
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
-    };
-    let header =
-        object(header).filter(|h| h.get("alg").is_some_and(Value::is_string)).ok_or(Shape::Broken)?;
-    let claims = object(claims).ok_or(Shape::Broken)?;
-    Ok(Token { message, signature, header, claims })
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| Shape::Broken);
+    let header = object(&decode(header)?)?;
+    if !header.get("alg").is_some_and(Value::is_string) {
+        return Err(Shape::Broken);
+    }
+    Ok((Signed { header, message, signature }, decode(payload)?))
 }
 
-/// A claim by its whole name, else by the parts between its dots: names may have dots of their own
-/// (`https://example.com/roles`).
-fn claim<'v>(claims: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
-    claims.get(name).or_else(|| {
-        name.match_indices('.').find_map(|(at, _)| {
-            let (outer, inner) = (name.get(..at)?, name.get(at + 1..)?);
-            claim(claims.get(outer)?.as_object()?, inner)
-        })
-    })
-}
-
-fn algorithm(name: &str) -> Option<Algorithm> {
-    // RFC 9864 names the only EdDSA curve we have.
-    let name = if name == "Ed25519" { "EdDSA" } else { name };
-    name.parse().ok()
+fn object(json: &[u8]) -> Result<Object, Shape> {
+    serde_json::from_slice(json).map_err(|_| Shape::Broken)
 }
 
 fn allowed(rule: usize, name: &str) -> Result<Algorithm, Error> {
@@ -326,111 +221,15 @@ fn allowed(rule: usize, name: &str) -> Result<Algorithm, Error> {
     algorithm(name).ok_or_else(|| Error::Algorithm { rule, name: name.to_owned(), why })
 }
 
-/// The keys of a JWKS that can verify signatures; for each other one a warning that says why, but for
-/// those meant for encryption.
-fn read_keys(file: &str, text: &str, warnings: &mut Vec<String>) -> Result<Vec<Key>, Error> {
-    let error = |why: String| Error::Jwks { file: file.to_owned(), why };
-    let document: Value = serde_json::from_str(text).map_err(|e| error(e.to_string()))?;
-    let list = match document.get("keys") {
-        Some(Value::Array(list)) => list.as_slice(),
-        _ if document.get("kty").is_some() => std::slice::from_ref(&document),
-        _ => return Err(error("it has no list `keys`".into())),
-    };
-    let mut keys = Vec::new();
-    for (i, jwk) in list.iter().enumerate() {
-        if is_for_something_else(jwk) {
-            continue;
-        }
-        let mut warn = |what: &str| {
-            let kid = member(jwk, "kid").map(|kid| format!(" ({kid:?})")).unwrap_or_default();
-            warnings.push(format!("{file}: key {}{kid} {what}", i + 1));
-        };
-        if keys.len() == MAX_KEYS {
-            warn(&format!("and those after it are not used: the limit is {MAX_KEYS} keys"));
-            break;
-        }
-        if jwk.get("d").is_some() {
-            warn("is a private key; publish and configure only the public part");
-        }
-        match read_key(jwk) {
-            Ok(key) => keys.push(key),
-            Err(why) => warn(&format!("is not used: {why}")),
-        }
-    }
-    Ok(keys)
-}
-
-fn is_for_something_else(jwk: &Value) -> bool {
-    let operations = jwk.get("key_ops").and_then(Value::as_array);
-    let verifies = |ops: &Vec<Value>| ops.iter().any(|op| op == "verify");
-    member(jwk, "use").is_some_and(|u| u != "sig") || operations.is_some_and(|ops| !verifies(ops))
-}
-
-fn member<'v>(jwk: &'v Value, name: &str) -> Option<&'v str> {
-    jwk.get(name).and_then(Value::as_str)
-}
-
-fn read_key(jwk: &Value) -> Result<Key, String> {
-    let bytes = |name: &str| -> Result<Vec<u8>, String> {
-        let text = member(jwk, name).ok_or_else(|| format!("`{name}` is missing"))?;
-        URL_SAFE_NO_PAD.decode(text).map_err(|_| format!("`{name}` is not base64url without padding"))
-    };
-    let sized = |name: &str, size: usize| -> Result<Vec<u8>, String> {
-        let bytes = bytes(name)?;
-        let wrong = format!("`{name}` has {} bytes, not {size}", bytes.len());
-        (bytes.len() == size).then_some(bytes).ok_or(wrong)
-    };
-    let (fits, key): (&[Algorithm], DecodingKey) = match (member(jwk, "kty"), member(jwk, "crv")) {
-        (Some("RSA"), _) => {
-            let (n, e) = (unsigned(bytes("n")?), unsigned(bytes("e")?));
-            if !(256..=1024).contains(&n.len()) {
-                return Err(format!("an RSA modulus has 2048 to 8192 bits, this one {}", n.len() * 8));
-            }
-            (RSA, DecodingKey::from_rsa_raw_components(&n, &e))
-        }
-        (Some("EC"), Some(curve @ ("P-256" | "P-384"))) => {
-            let (size, fits): (_, &[Algorithm]) =
-                if curve == "P-256" { (32, &[Algorithm::ES256]) } else { (48, &[Algorithm::ES384]) };
-            let point = [vec![4], sized("x", size)?, sized("y", size)?].concat();
-            (fits, DecodingKey::from_ec_der(&point))
-        }
-        (Some("OKP"), Some("Ed25519")) => (&[Algorithm::EdDSA], DecodingKey::from_ed_der(&sized("x", 32)?)),
-        (Some("oct"), _) => {
-            let secret = bytes("k")?;
-            if secret.len() < 32 {
-                return Err("a shared secret under 32 bytes can be guessed (RFC 7518 §3.2)".into());
-            }
-            (HMAC, DecodingKey::from_secret(&secret))
-        }
-        (Some("EC" | "OKP"), curve) => return Err(format!("curve {curve:?} is not supported")),
-        (kty, _) => return Err(format!("key type {kty:?} is not supported")),
-    };
-    let algorithms = match member(jwk, "alg") {
-        None => fits.to_vec(),
-        Some(name) => match algorithm(name).filter(|a| fits.contains(a)) {
-            Some(one) => vec![one],
-            None => return Err(format!("algorithm {name:?} does not fit the key or is not supported")),
-        },
-    };
-    Ok(Key { kid: member(jwk, "kid").map(str::to_owned), algorithms, key })
-}
-
-/// A big-endian number without leading zeros, as the RSA check wants it.
-fn unsigned(bytes: Vec<u8>) -> Vec<u8> {
-    bytes.into_iter().skip_while(|b| *b == 0).collect()
-}
-
-#[cfg(test)]
-#[path = "jwt_vectors.rs"]
-mod vectors;
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::extract::Extractor;
+    use crate::extract::Replaced;
+    use crate::extract::jwt_vectors as vectors;
     use crate::extract::tests::{head, jwt, pseudonyms, rules};
     use crate::head::Head;
-    use config::{ActorRule, JwtRule};
+    use config::{ActorRule, Jwks, JwtRule};
     use jsonwebtoken::EncodingKey;
     use serde_json::json;
     use std::path::PathBuf;
@@ -439,7 +238,7 @@ mod tests {
     const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
     fn with(jwks: &str) -> JwtRule {
-        JwtRule { jwks: Some((PathBuf::from("keys.json"), jwks.into())), ..jwt() }
+        JwtRule { jwks: Jwks::File { path: PathBuf::from("keys.json"), text: jwks.into() }, ..jwt() }
     }
 
     fn known() -> JwtRule {
@@ -497,6 +296,7 @@ mod tests {
                 roles: vec!["admin".into(), "dev".into()],
                 source: ActorSource::VerifiedJwt,
                 verified: true,
+                on_behalf_of: "".into(),
                 unverified_reason: "".into(),
                 credential: pseudonyms().fingerprint(token.as_bytes()).into(),
             };
@@ -727,29 +527,6 @@ mod tests {
     }
 
     #[test]
-    fn claims_by_dotted_names() {
-        let claims = json!({"a": {"b": {"c": 1}}, "a.b": {"d": 2}, "x.y": 3});
-        let claims = claims.as_object().unwrap();
-        let of = |name| claim(claims, name).and_then(Value::as_i64);
-        assert_eq!((of("a.b.c"), of("a.b.d"), of("x.y")), (Some(1), Some(2), Some(3)));
-        assert_eq!((of("a.c"), of(""), of("."), of("a.b.c.d")), (None, None, None, None));
-    }
-
-    #[test]
-    fn roles_in_every_form() {
-        let rule = || JwtRule { claims: Claims { roles: Some("r".into()), ..jwt().claims }, ..jwt() };
-        let roles = |claims: Value| {
-            let token = unsigned_token(&json!({"alg": "RS256"}), &claims) + ".x";
-            read(rule(), &token, NOW).0.roles.join("|")
-        };
-        assert_eq!(roles(json!({"r": ["a", 1, "b c"]})), "a|b c");
-        assert_eq!(roles(json!({"r": "a b,c"})), "a|b|c");
-        assert_eq!(roles(json!({"r": 5})), "");
-        let many: Vec<String> = (0..100).map(|i| i.to_string()).collect();
-        assert_eq!(roles(json!({"r": many})).split('|').count(), MAX_ROLES);
-    }
-
-    #[test]
     fn unusable_keys_are_told_and_passed_over() {
         let good = &serde_json::from_str::<Value>(vectors::JWKS).unwrap()["keys"][3];
         let short = URL_SAFE_NO_PAD.encode(b"short");
@@ -791,44 +568,47 @@ mod tests {
         }
     }
 
-    /// Not a benchmark, figures: `cargo test --release -- --ignored --nocapture cost`.
     #[test]
-    #[ignore = "prints figures"]
-    fn cost_of_a_call() {
-        let time = |name: &str, rule: JwtRule, token: &str| {
-            let extractor = extractor(rule);
-            let (raw, index) = head(
-                "POST",
-                "/v1/orders",
-                &[
-                    ("Host", "orders.example"),
-                    ("User-Agent", "curl/8"),
-                    ("Accept", "*/*"),
-                    ("Content-Type", "application/json"),
-                    ("Content-Length", "1024"),
-                    ("Connection", "keep-alive"),
-                    ("X-Request-Id", "abc"),
-                    ("Authorization", &format!("Bearer {token}")),
-                    ("X-Forwarded-For", "7.7.7.7"),
-                ],
-            );
-            let head = Head { raw: &raw, index: &index };
-            let peer = "192.0.2.1".parse().unwrap();
-            let begun = crate::extract::cpu_nanos();
-            for _ in 0..50_000 {
-                std::hint::black_box(extractor.actor_at(std::hint::black_box(&head), &peer, NOW));
-            }
-            println!("{name}: {} ns", (crate::extract::cpu_nanos() - begun) / 50_000);
-        };
-        let stripped = |t: &str| format!("{}.AAAA", t.rsplit_once('.').unwrap().0);
-        time("remembered", known(), vectors::RS256);
-        time("no keys", jwt(), vectors::RS256);
-        time("bad RS256 signature of a wrong length", known(), &stripped(vectors::RS256));
-        let full = format!("{}.{}", stripped(vectors::RS256).rsplit_once('.').unwrap().0, "A".repeat(342));
-        time("bad RS256 signature", known(), &full);
-        let full =
-            format!("{}.{}", stripped(vectors::ES256).rsplit_once('.').unwrap().0, "QUFB".repeat(21) + "QQ");
-        time("bad ES256 signature", known(), &full);
-        time("no token", known(), "opaque");
+    fn what_was_remembered_ends_with_the_keys_that_vouched_for_it() {
+        let extractor = extractor(known());
+        let reason = || read_by(&extractor, vectors::RS256, NOW).0.unverified_reason.into_owned();
+        assert_eq!(reason(), "");
+        let keys = extractor.keys().next().unwrap();
+        let all: Value = serde_json::from_str(vectors::JWKS).unwrap();
+        let others = json!({"keys": [all["keys"][1], all["keys"][2]]}).to_string();
+        assert_eq!(keys.replace(&others), Ok(Replaced::With { keys: 2, warnings: vec![] }));
+        assert_eq!(reason(), "unknown_kid", "the key was withdrawn");
+        assert_eq!(keys.replace(&others), Ok(Replaced::Same));
+        for bad in ["", "{\"keys\":[]}", "{\"keys\":[{\"kty\":\"oct\",\"k\":\"c2hvcnQ\"}]}"] {
+            assert!(keys.replace(bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            read_by(&extractor, vectors::ES256, NOW).0.unverified_reason,
+            "",
+            "the last good ones stay"
+        );
+    }
+
+    #[test]
+    fn a_token_of_an_unknown_key_leaves_word_once() {
+        let extractor = extractor(known());
+        let told = extractor.keys().next().unwrap().listen().unwrap();
+        read_by(&extractor, vectors::RS256, NOW);
+        assert!(told.try_recv().is_err(), "nothing is missing");
+        for i in 0..3 {
+            let token = unsigned_token(&json!({"alg": "RS256", "kid": i.to_string()}), &json!({})) + ".x";
+            assert_eq!(read_by(&extractor, &token, NOW).0.unverified_reason, "unknown_kid");
+        }
+        assert!(told.try_recv().is_ok() && told.try_recv().is_err(), "once");
+        drop(extractor);
+        assert!(told.recv().is_err(), "who listens learns that the rule is gone");
+    }
+
+    #[test]
+    fn a_delegated_token_names_who_acts() {
+        let claims = json!({"sub": "alice", "act": {"sub": "desk"}});
+        let token = hs256(&json!({"alg": "HS256"}), &claims, SECRET);
+        let (actor, _) = read(secret(), &token, NOW);
+        assert_eq!((actor.id.as_ref(), actor.on_behalf_of.as_ref(), actor.verified), ("desk", "alice", true));
     }
 }

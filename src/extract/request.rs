@@ -77,6 +77,11 @@ pub fn request_id<'h>(head: &Head<'h>) -> Cow<'h, str> {
     clean(value.unwrap_or_default(), MAX_REQUEST_ID).text
 }
 
+/// `Idempotency-Key` (IETF httpapi draft; Stripe and others long before); empty when there is none.
+pub fn idempotency_key<'h>(head: &Head<'h>) -> Cow<'h, str> {
+    clean(head.first("idempotency-key").unwrap_or_default(), MAX_REQUEST_ID).text
+}
+
 pub fn user_agent<'h>(head: &Head<'h>) -> Cow<'h, str> {
     clean(head.first("user-agent").unwrap_or_default(), MAX_USER_AGENT).text
 }

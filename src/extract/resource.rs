@@ -313,6 +313,9 @@ mod tests {
             op,
             resource_type: kind.into(),
             resource_id: id.into(),
+            protocol: "".into(),
+            calls: vec![],
+            calls_total: 0,
         }
     }
 
@@ -326,8 +329,10 @@ mod tests {
             path: path.into(),
             query: "".into(),
             status: None,
+            grpc_status: None,
             user_agent: "".into(),
             request_id: "".into(),
+            idempotency_key: "".into(),
             trace_id: "".into(),
         }
     }

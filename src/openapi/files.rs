@@ -34,6 +34,8 @@ pub(super) struct Files {
     remote: HashSet<String>,
     root_dir: PathBuf,
     bytes: u64,
+    /// All properties of schemas are wanted, not only those that can bear a mark.
+    fields: bool,
     pub warnings: Vec<Warning>,
 }
 
@@ -59,8 +61,8 @@ impl<'a> At<'a> {
 }
 
 impl Files {
-    /// Reads the root document and every file it needs.
-    pub fn read(path: &Path) -> Result<Files, LoadError> {
+    /// Reads the root document and every file it needs; `fields`: with all properties of schemas.
+    pub fn read(path: &Path, fields: bool) -> Result<Files, LoadError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let parent = match path.parent() {
             Some(p) if !p.as_os_str().is_empty() => p,
@@ -75,6 +77,7 @@ impl Files {
             remote: HashSet::new(),
             root_dir: root_dir.clone(),
             bytes: 0,
+            fields,
             warnings: Vec::new(),
         };
         let tree = files.parse_file(&real, &name)?;
@@ -108,7 +111,7 @@ impl Files {
             let help = "what was saved is a page, perhaps of a login or an error; fetch the document again";
             return Err(LoadError::not_openapi(name, text, help));
         }
-        let (node, complaint) = tree::parse_lenient(text).map_err(fault)?;
+        let (node, complaint) = tree::parse_lenient(text, self.fields).map_err(fault)?;
         // YAML may be written with braces; in a file of this name it is a slip.
         if let Some(fault) = complaint.filter(|_| name.ends_with(".json")) {
             let mut warning = Warning::new(name, "", format!("{}; read as YAML all the same", fault.text));
@@ -297,7 +300,7 @@ mod tests {
         );
         write(&dir, "more/b.yaml", "x/y: {$ref: '../api.yaml#/g'}");
         std::os::unix::fs::symlink(outer.path().join("secret.yml"), dir.join("link.yml")).unwrap();
-        let files = Files::read(&root).unwrap();
+        let files = Files::read(&root, false).unwrap();
         let texts: Vec<_> = files.warnings.iter().map(|w| (w.pointer.as_str(), w.text.as_str())).collect();
         assert_eq!(texts.len(), 5, "{texts:?}");
         for (pointer, want) in [
@@ -317,7 +320,7 @@ mod tests {
     fn circles_end() {
         let dir = tempfile::tempdir().unwrap();
         let root = write(dir.path(), "a.yaml", "x: {$ref: '#/y'}\ny: {$ref: '#/x'}\n");
-        let files = Files::read(&root).unwrap();
+        let files = Files::read(&root, false).unwrap();
         assert!(files.deref(files.root().unwrap().get("x").unwrap()).is_err());
     }
 
@@ -329,7 +332,7 @@ mod tests {
         for name in ["a.yaml", "b.yaml"] {
             std::os::unix::fs::symlink(format!("..2024/{name}"), dir.path().join(name)).unwrap();
         }
-        let files = Files::read(&dir.path().join("a.yaml")).unwrap();
+        let files = Files::read(&dir.path().join("a.yaml"), false).unwrap();
         assert!(files.warnings.is_empty(), "{:?}", files.warnings);
         assert!(files.deref(files.root().unwrap().get("x").unwrap()).unwrap().node.get("y").is_some());
     }

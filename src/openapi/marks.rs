@@ -4,6 +4,7 @@
 //! `format: password` and the vendors' marks. Errs on the side of masking: a name marked anywhere in
 //! the operation is marked everywhere in it. Bounded in depth and in nodes.
 
+use super::declared::media_schemas;
 use super::files::{At, Files};
 use super::tree::Node;
 use std::collections::{BTreeSet, HashSet};
@@ -21,6 +22,8 @@ const MAX_SCHEMAS: usize = 20_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SchemaMarks {
     names: Box<[Box<str>]>,
+    whole_request: bool,
+    whole_response: bool,
 }
 
 impl SchemaMarks {
@@ -32,7 +35,16 @@ impl SchemaMarks {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        *self == SchemaMarks::default()
+    }
+
+    /// The request's body is marked as a whole, not a name in it.
+    pub fn whole_request(&self) -> bool {
+        self.whole_request
+    }
+
+    pub fn whole_response(&self) -> bool {
+        self.whole_response
     }
 
     /// The names, in lower case, sorted.
@@ -45,38 +57,60 @@ impl SchemaMarks {
 pub(super) struct Collector<'a> {
     files: &'a Files,
     names: BTreeSet<Box<str>>,
+    whole_request: bool,
+    whole_response: bool,
     seen: HashSet<*const Node>,
 }
 
 impl<'a> Collector<'a> {
     pub fn new(files: &'a Files) -> Self {
-        Collector { files, names: BTreeSet::new(), seen: HashSet::new() }
+        Collector {
+            files,
+            names: BTreeSet::new(),
+            whole_request: false,
+            whole_response: false,
+            seen: HashSet::new(),
+        }
     }
 
     pub fn finish(self) -> SchemaMarks {
-        SchemaMarks { names: self.names.into_iter().collect() }
+        let Collector { names, whole_request, whole_response, .. } = self;
+        SchemaMarks { names: names.into_iter().collect(), whole_request, whole_response }
     }
 
     /// A parameter, already dereferenced; 2.0 keeps the schema's words on the parameter itself.
     pub fn parameter(&mut self, at: &At<'a>) {
         let schemas: Vec<_> = at.get("schema").into_iter().chain(media_schemas(at)).collect();
-        if at.node.text_of("in") != Some("body")
-            && let Some(name) = at.node.text_of("name")
-            && (is_marked(at.node) || schemas.iter().any(|s| self.marked(s, 0)))
-        {
-            self.mark(name);
+        if is_marked(at.node) || schemas.iter().any(|s| self.marked(s, 0)) {
+            match (at.node.text_of("in"), at.node.text_of("name")) {
+                (Some("body"), _) => self.whole_request = true,
+                (_, Some(name)) => self.mark(name),
+                _ => {}
+            }
         }
         for schema in &schemas {
             self.schema(schema, 0);
         }
     }
 
-    /// A request body or response with `content` (3.x), or a 2.0 response with `schema`.
-    pub fn body(&mut self, at: At<'a>) {
-        let Ok(at) = self.files.deref(at) else { return };
+    pub fn request(&mut self, at: At<'a>) {
+        self.whole_request |= self.body(at);
+    }
+
+    pub fn response(&mut self, at: At<'a>) {
+        self.whole_response |= self.body(at);
+    }
+
+    /// A request body or response with `content` (3.x), or a 2.0 response with `schema`. Says whether
+    /// it is marked as a whole.
+    fn body(&mut self, at: At<'a>) -> bool {
+        let Ok(at) = self.files.deref(at) else { return false };
+        let mut whole = is_marked(at.node);
         for schema in at.get("schema").into_iter().chain(media_schemas(&at)) {
+            whole |= self.marked(&schema, 0);
             self.schema(&schema, 0);
         }
+        whole
     }
 
     fn mark(&mut self, name: &str) {
@@ -100,7 +134,14 @@ impl<'a> Collector<'a> {
                         self.schema(&property, depth + 1);
                     }
                 }
-                "items" | "additionalProperties" | "not" | "if" | "then" | "else" | "contains" => {
+                "items"
+                | "additionalProperties"
+                | "unevaluatedProperties"
+                | "not"
+                | "if"
+                | "then"
+                | "else"
+                | "contains" => {
                     self.schema(&At { node: value, file: at.file, pointer: String::new() }, depth + 1);
                 }
                 "allOf" | "anyOf" | "oneOf" | "prefixItems" => {
@@ -131,19 +172,9 @@ impl<'a> Collector<'a> {
             .filter_map(|k| at.node.get(k))
             .flat_map(Node::items)
             .chain(at.node.get("items"))
+            .chain(at.node.get("additionalProperties"))
             .any(part)
     }
-}
-
-/// The schemas of `content: {media: {schema}}`.
-fn media_schemas<'a>(at: &At<'a>) -> impl Iterator<Item = At<'a>> {
-    let file = at.file;
-    let media = at.node.get("content").map_or(&[][..], Node::entries);
-    media.iter().filter_map(|(_, m)| m.get("schema")).map(move |node| At {
-        node,
-        file,
-        pointer: String::new(),
-    })
 }
 
 fn is_marked(node: &Node) -> bool {

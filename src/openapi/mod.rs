@@ -10,11 +10,13 @@
 //! tree     text → tree, without prose and examples
 //! files    the root file and what its $refs name
 //! read     tree → operations
+//! declared fields that an operation's schemas know, where they are wanted
 //! marks    names marked as secret in an operation's schemas
 //! locate   JSON pointer → line and column, for messages
 //! strict   openapiv3's opinion on 3.0 documents, for `sidelog check`
 //! ```
 
+mod declared;
 mod files;
 mod locate;
 mod marks;
@@ -23,6 +25,7 @@ mod servers;
 mod strict;
 mod tree;
 
+pub use declared::{Declared, Fields, ShapeId};
 pub use marks::SchemaMarks;
 pub use strict::strict_opinion;
 
@@ -68,6 +71,8 @@ pub struct Operation {
     /// What else must be in the request: `?beta=true` or `#Action=ListUsers` in the template.
     pub discriminators: Vec<Discriminator>,
     pub marks: SchemaMarks,
+    /// What its schemas declare; only with [`load_with_fields`].
+    pub fields: Option<Fields>,
     /// `x-audit-…` of the operation.
     pub extensions: Vec<(String, serde_json::Value)>,
 }
@@ -252,10 +257,19 @@ pub(crate) fn suffix_start(template: &str) -> Option<usize> {
 
 /// Loads a document with the files it refers to.
 pub fn load(path: &Path) -> Result<(Document, Vec<Warning>), LoadError> {
+    load_some(path, false)
+}
+
+/// As [`load`]; the operations remember which fields their schemas declare.
+pub fn load_with_fields(path: &Path) -> Result<(Document, Vec<Warning>), LoadError> {
+    load_some(path, true)
+}
+
+fn load_some(path: &Path, fields: bool) -> Result<(Document, Vec<Warning>), LoadError> {
     let loaded = tree::with_stack(|| {
-        let mut files = files::Files::read(path)?;
+        let mut files = files::Files::read(path, fields)?;
         let mut warnings = std::mem::take(&mut files.warnings);
-        let document = read::document(&files, &mut warnings)?;
+        let document = read::document(&files, fields, &mut warnings)?;
         locate::fill(&mut warnings, |name| files.path(name).map(Path::to_path_buf));
         Ok((document, warnings))
     });

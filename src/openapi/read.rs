@@ -4,6 +4,7 @@
 //! documents use them: on path items, on operations, on parameters. Every node that cannot be read
 //! is skipped with a warning; nothing here fails a document that has paths.
 
+use super::declared::Builder;
 use super::files::{At, Files};
 use super::marks::{self, Collector, SchemaMarks};
 use super::servers;
@@ -11,6 +12,7 @@ use super::tree::Node;
 use super::{Discriminator, Document, LoadError, MULTI_SEGMENT, Operation, ParamKind, PathParam, Warning};
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 const METHODS: [&str; 9] = ["get", "put", "post", "delete", "options", "head", "patch", "trace", "query"];
 
@@ -18,7 +20,11 @@ const METHODS: [&str; 9] = ["get", "put", "post", "delete", "options", "head", "
 /// everywhere (AWS).
 const KNOWN_DISCRIMINATORS: [&str; 2] = ["Action", "X-Amz-Target"];
 
-pub(super) fn document(files: &Files, warnings: &mut Vec<Warning>) -> Result<Document, LoadError> {
+pub(super) fn document(
+    files: &Files,
+    fields: bool,
+    warnings: &mut Vec<Warning>,
+) -> Result<Document, LoadError> {
     let name = files.name(0).to_owned();
     let Some(root) = files.root().filter(|r| *r.node != Node::Null) else {
         return Err(LoadError::not_openapi(&name, "the file is empty", "write the document into it"));
@@ -45,6 +51,7 @@ pub(super) fn document(files: &Files, warnings: &mut Vec<Warning>) -> Result<Doc
             _ => servers::bases(root.node.get("servers")),
         },
         marks_matter: files.several() || marks::any(root.node),
+        declared: fields.then(|| Builder::new(files)),
         skipped: Vec::new(),
         operations: Vec::new(),
     };
@@ -53,7 +60,10 @@ pub(super) fn document(files: &Files, warnings: &mut Vec<Warning>) -> Result<Doc
     }
     let paths = reader.paths(&root)?;
     reader.count_skipped();
-    let Reader { skipped, operations, api_version, .. } = reader;
+    let Reader { skipped, mut operations, api_version, declared, .. } = reader;
+    if let Some(declared) = declared.map(|d| Arc::new(d.finish())) {
+        operations.iter_mut().filter_map(|o| o.fields.as_mut()).for_each(|f| f.declared = declared.clone());
+    }
     Ok(Document { name, version: version.to_owned(), api_version, paths, skipped: skipped.len(), operations })
 }
 
@@ -113,6 +123,8 @@ struct Reader<'a, 'w> {
     bases: Vec<String>,
     /// False: no file holds a mark, so none is searched for.
     marks_matter: bool,
+    /// Where declared fields are wanted.
+    declared: Option<Builder<'a>>,
     /// Warnings (by index) of operations that were skipped.
     skipped: Vec<usize>,
     operations: Vec<Operation>,
@@ -269,6 +281,7 @@ impl<'a> Reader<'a, '_> {
             path_params: self.path_params(&parameters),
             discriminators: discriminators(item.template, &parameters),
             marks: self.marks(&parameters, &at),
+            fields: self.declared.as_mut().map(|declared| declared.operation(&parameters, &at)),
             extensions: at
                 .node
                 .entries()
@@ -334,11 +347,11 @@ impl<'a> Reader<'a, '_> {
         let mut collector = Collector::new(self.files);
         parameters.iter().for_each(|p| collector.parameter(p));
         if let Some(body) = operation.get("requestBody") {
-            collector.body(body);
+            collector.request(body);
         }
         if let Some(responses) = operation.get("responses") {
             for (code, node) in responses.node.entries() {
-                collector.body(responses.child(code, node));
+                collector.response(responses.child(code, node));
             }
         }
         collector.finish()

@@ -199,22 +199,26 @@ fn kept_extension(key: &str) -> bool {
     key.starts_with("x-audit-") || key == super::MULTI_SEGMENT || super::marks::MARK_WORDS.contains(&key)
 }
 
-struct Seed(Keys);
+/// `FIELDS`: properties are kept whether or not they can bear a mark.
+struct Seed<const FIELDS: bool>(Keys);
 
-impl<'de> DeserializeSeed<'de> for Seed {
+impl<'de, const FIELDS: bool> DeserializeSeed<'de> for Seed<FIELDS> {
     type Value = Node;
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Node, D::Error> {
         d.deserialize_any(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
+/// A document's tree, with all properties or only those that can bear a mark.
+struct Tree<const FIELDS: bool>(Node);
+
+impl<'de, const FIELDS: bool> Deserialize<'de> for Tree<FIELDS> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Seed(Keys::Either).deserialize(d)
+        Seed::<FIELDS>(Keys::Either).deserialize(d).map(Tree)
     }
 }
 
-impl<'de> Visitor<'de> for Seed {
+impl<'de, const FIELDS: bool> Visitor<'de> for Seed<FIELDS> {
     type Value = Node;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -256,7 +260,7 @@ impl<'de> Visitor<'de> for Seed {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(Seed(Keys::Words))? {
+        while let Some(item) = seq.next_element_seed(Seed::<FIELDS>(Keys::Words))? {
             items.push(item);
         }
         Ok(Node::List(items))
@@ -266,8 +270,8 @@ impl<'de> Visitor<'de> for Seed {
         let mut entries = Vec::new();
         while let Some(Key(key)) = map.next_key::<Key>()? {
             if self.0.keep(&key) {
-                let value = map.next_value_seed(Seed(self.0.below(&key)))?;
-                if self.0 != Keys::Properties || super::marks::fertile(&value) {
+                let value = map.next_value_seed(Seed::<FIELDS>(self.0.below(&key)))?;
+                if FIELDS || self.0 != Keys::Properties || super::marks::fertile(&value) {
                     entries.push((key, value));
                 }
             } else {
@@ -318,17 +322,22 @@ fn looks_like_json(text: &str) -> bool {
 /// The tree of a text.
 #[cfg(test)]
 pub(super) fn parse(text: &str) -> Result<Node, Fault> {
-    parse_lenient(text).map(|(node, _)| node)
+    parse_lenient(text, false).map(|(node, _)| node)
 }
 
 /// The tree of a text; and, of one that was meant as JSON and is only YAML, what a reader of JSON
-/// says.
-pub(super) fn parse_lenient(text: &str) -> Result<(Node, Option<Fault>), Fault> {
+/// says. `fields`: with all properties of schemas.
+pub(super) fn parse_lenient(text: &str, fields: bool) -> Result<(Node, Option<Fault>), Fault> {
+    if fields { parse_tree::<true>(text) } else { parse_tree::<false>(text) }
+}
+
+fn parse_tree<const FIELDS: bool>(text: &str) -> Result<(Node, Option<Fault>), Fault> {
+    let parse_yaml = parse_yaml::<FIELDS>;
     if !looks_like_json(text) {
         return parse_yaml(text).map(|node| (node, None));
     }
     let error = match serde_json::from_str(text) {
-        Ok(node) => return Ok((node, None)),
+        Ok(Tree::<FIELDS>(node)) => return Ok((node, None)),
         Err(error) => error,
     };
     let fault = Fault {
@@ -343,8 +352,9 @@ pub(super) fn parse_lenient(text: &str) -> Result<(Node, Option<Fault>), Fault> 
     }
 }
 
-fn parse_yaml(text: &str) -> Result<Node, Fault> {
-    serde_saphyr::from_str_with_options(text, yaml_options()).map_err(|e| {
+fn parse_yaml<const FIELDS: bool>(text: &str) -> Result<Node, Fault> {
+    let tree = serde_saphyr::from_str_with_options(text, yaml_options());
+    tree.map(|Tree::<FIELDS>(node)| node).map_err(|e| {
         let several = matches!(e.without_snippet(), serde_saphyr::Error::MultipleDocuments { .. });
         let message = without_position(&e.without_snippet().to_string());
         let (text, help) = match message.contains("tab") {

@@ -5,10 +5,11 @@
 //! than too little. A pass is linear: it looks back a bounded way for the name, and what a value
 //! covers is not looked at again.
 
-use super::keys::{Keys, SchemaMarks, Squashed};
 use super::tally::{Edits, MASK, Rule, Tally};
+use super::text::Pass;
 use memchr::memchr2_iter;
 use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Longest name looked at, bytes; of longer ones the end.
@@ -17,7 +18,7 @@ const MAX_NAME: usize = 128;
 /// Spaces, quotes, backslashes and brackets allowed between name and separator.
 const MAX_CLOSE: usize = 8;
 
-pub(super) fn find(text: &str, keys: &Keys, marks: &SchemaMarks, squashed: &mut Squashed, edits: &mut Edits) {
+pub(super) fn find(text: &str, pass: &mut Pass<'_>, edits: &mut Edits) {
     let bytes = text.as_bytes();
     let mut done = 0;
     for at in memchr2_iter(b'=', b':', bytes) {
@@ -25,7 +26,7 @@ pub(super) fn find(text: &str, keys: &Keys, marks: &SchemaMarks, squashed: &mut 
             continue;
         }
         let Some((name, quoted)) = name_before(text, done, at) else { continue };
-        let Some(rule) = means_secret(name, keys, marks, squashed) else { continue };
+        let Some(rule) = means_secret(name, pass) else { continue };
         let span = value_after(bytes, at, quoted);
         if !span.is_empty() {
             done = span.end;
@@ -70,18 +71,17 @@ fn in_name(b: u8) -> bool {
 }
 
 /// The last word, or both words together: "access key", but not "password for".
-fn means_secret<'r>(
-    name: &str,
-    keys: &'r Keys,
-    marks: &'r SchemaMarks,
-    squashed: &mut Squashed,
-) -> Option<&'r Rule> {
-    let mut hit = |name: &str| {
-        let decoded = percent_decode_str(name).decode_utf8_lossy();
-        keys.hit(marks, &decoded, squashed)
+fn means_secret<'r>(name: &str, pass: &mut Pass<'r>) -> Option<&'r Rule> {
+    let decoded = match name.contains('%') {
+        true => percent_decode_str(name).decode_utf8_lossy(),
+        false => Cow::Borrowed(name),
     };
-    let Some((first, last)) = name.rsplit_once(' ') else { return hit(name) };
-    hit(last).or_else(|| if hit(first).is_none() { hit(name) } else { None })
+    // Hardly any word before a colon holds a listed name, and one look tells for both words.
+    if !pass.may_mean(&decoded) {
+        return None;
+    }
+    let Some((first, last)) = decoded.rsplit_once(' ') else { return pass.name(&decoded) };
+    pass.name(last).or_else(|| if pass.name(first).is_none() { pass.name(&decoded) } else { None })
 }
 
 /// Where the value lies after the separator at `at`; empty if there is none.

@@ -1,12 +1,14 @@
 //! A captured body: which reader it is for, or why nothing of it may be kept.
 //!
 //! The media type is a hint; the content decides. JSON is tried first whatever the type says, and a
-//! text that was meant to be JSON and is not is omitted. What is cut short, encoded, not UTF-8 or
-//! of no type we can read is omitted too: its length and digest remain.
+//! text that was meant to be JSON and is not is omitted. An encoded body is decoded first, within a
+//! bound. What is cut short, cannot be decoded, is not UTF-8 or of no type we can read is omitted
+//! too: its length and digest remain.
 
+use super::place::Place;
 use super::tally::{Edits, Tally};
 use super::text::Pass;
-use super::{form, json, multipart, text, xml};
+use super::{decode, form, json, multipart, text, xml};
 use std::borrow::Cow;
 
 /// A captured body and what is needed to read it.
@@ -49,6 +51,8 @@ pub(super) enum Omit {
     Unparseable,
     Encoding,
     Type,
+    /// With `redact.unknown: mask`: of a kind in which declared and undeclared cannot be told apart.
+    Undeclared,
 }
 
 impl Omit {
@@ -57,6 +61,7 @@ impl Omit {
             Omit::Unparseable => "omitted:unparseable",
             Omit::Encoding => "omitted:encoding",
             Omit::Type => "omitted:type",
+            Omit::Undeclared => "omitted:undeclared",
         }
     }
 }
@@ -67,12 +72,16 @@ pub(super) enum Read {
     Rendered(String, Tally),
 }
 
-pub(super) fn keep<'a>(pass: &mut Pass<'_>, raw: &RawBody<'a>) -> Kept<'a> {
+/// `max`: bytes of a body when decoded.
+pub(super) fn keep<'a, 'r>(pass: &mut Pass<'r>, raw: &RawBody<'a>, place: Place<'r>, max: usize) -> Kept<'a> {
     if raw.total == 0 && raw.bytes.is_empty() {
         return Kept::nothing(if raw.complete { "none" } else { "aborted" });
     }
     if !raw.keep {
         return Kept::nothing("omitted:level");
+    }
+    if let Place::Marked = place {
+        return Kept::nothing("omitted:marked");
     }
     if !raw.complete {
         return Kept::nothing("aborted");
@@ -80,27 +89,48 @@ pub(super) fn keep<'a>(pass: &mut Pass<'_>, raw: &RawBody<'a>) -> Kept<'a> {
     if raw.truncated || raw.bytes.len() as u64 != raw.total {
         return Kept::nothing("omitted:truncated");
     }
-    let encoding = raw.content_encoding.trim_ascii();
-    if !(encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity")) {
-        return Kept::nothing("omitted:encoding");
+    let bytes = match decode::decode(raw.content_encoding, raw.bytes, max) {
+        Ok(None) => Cow::Borrowed(raw.bytes),
+        Ok(Some(decoded)) => Cow::Owned(decoded),
+        Err(undecoded) => {
+            pass.flag(undecoded.flag());
+            return Kept::nothing(Omit::Encoding.state());
+        }
+    };
+    if bytes.is_empty() {
+        return Kept::nothing("complete");
     }
-    match read(pass, &MediaType::of(raw.content_type), raw.bytes, 0) {
+    match read(pass, &MediaType::of(raw.content_type), &bytes, place, 0) {
         Err(omit) => Kept::nothing(omit.state()),
         Ok(Read::Rendered(text, tally)) => Kept { text: Cow::Owned(text), state: "complete", tally },
         Ok(Read::Edited(edits)) => {
-            let text = std::str::from_utf8(raw.bytes).unwrap_or_default();
-            match edits.apply(text) {
-                None => Kept { text: Cow::Borrowed(text), state: "complete", tally: Tally::default() },
-                Some((text, tally)) => Kept { text: Cow::Owned(text), state: "complete", tally },
-            }
+            let (text, tally) = match edits.apply(std::str::from_utf8(&bytes).unwrap_or_default()) {
+                Some((text, tally)) => (Cow::Owned(text), tally),
+                None => (text_of(bytes), Tally::default()),
+            };
+            Kept { text, state: "complete", tally }
         }
     }
 }
 
+/// What was read as text before.
+fn text_of(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {
+    match bytes {
+        Cow::Borrowed(bytes) => Cow::Borrowed(std::str::from_utf8(bytes).unwrap_or_default()),
+        Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).unwrap_or_default()),
+    }
+}
+
 /// Reads a body, or a part of a multipart one (`nest` deep).
-pub(super) fn read(pass: &mut Pass<'_>, media: &MediaType, bytes: &[u8], nest: u8) -> Result<Read, Omit> {
+pub(super) fn read<'r>(
+    pass: &mut Pass<'r>,
+    media: &MediaType,
+    bytes: &[u8],
+    place: Place<'r>,
+    nest: u8,
+) -> Result<Read, Omit> {
     if media.kind == Kind::Multipart {
-        return multipart::read(pass, media.boundary.as_deref(), bytes, nest);
+        return multipart::read(pass, media.boundary.as_deref(), bytes, place, nest);
     }
     let Ok(text) = std::str::from_utf8(bytes) else {
         return Err(if media.kind == Kind::Unknown { Omit::Type } else { Omit::Encoding });
@@ -109,23 +139,26 @@ pub(super) fn read(pass: &mut Pass<'_>, media: &MediaType, bytes: &[u8], nest: u
         return Err(Omit::Encoding);
     }
     if json::begins(text) {
-        match json::stream(pass, text) {
+        match json::stream(pass, text, place) {
             Ok(edits) => return Ok(Read::Edited(edits)),
             Err(_) if json::cut(text) => return Err(Omit::Unparseable),
             Err(_) => {}
         }
     }
     if text.trim_start().starts_with("--") && multipart::looks(text) {
-        return multipart::read(pass, multipart::first_boundary(text), bytes, nest);
+        return multipart::read(pass, multipart::first_boundary(text), bytes, place, nest);
     }
     let markup = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}').starts_with('<');
     match media.kind {
         // JSON that does not begin like a container: a bare scalar.
-        Kind::Json => json::stream(pass, text).map(Read::Edited).map_err(|_| Omit::Unparseable),
-        Kind::Form if !markup => Ok(Read::Edited(form::read(pass, text))),
+        Kind::Json => json::stream(pass, text, place).map(Read::Edited).map_err(|_| Omit::Unparseable),
+        Kind::Form if !markup => Ok(Read::Edited(form::read(pass, text, place))),
+        Kind::Xml if !place.is_anywhere() => Err(Omit::Undeclared),
+        _ if markup && !place.is_anywhere() => Err(Omit::Undeclared),
         Kind::Xml => xml::read(pass, text).map(Read::Edited),
         _ if markup => xml::read(pass, text).map(Read::Edited),
-        Kind::Text | Kind::Absent if form::looks(text) => Ok(Read::Edited(form::read(pass, text))),
+        Kind::Text | Kind::Absent if form::looks(text) => Ok(Read::Edited(form::read(pass, text, place))),
+        Kind::Text if !place.scalar() => Err(Omit::Undeclared),
         Kind::Text => Ok(Read::Edited(text::body(pass, text))),
         _ => Err(Omit::Type),
     }

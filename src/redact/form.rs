@@ -3,7 +3,8 @@
 //! What is kept keeps its encoding. Names are compared decoded, and decoded again where that still
 //! changes them; a value is looked into decoded.
 
-use super::json;
+use super::names::{Role, Verdict};
+use super::place::{Place, UNDECLARED};
 use super::tally::{Edits, MASK, Rule, Tally};
 use super::text::Pass;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
@@ -29,7 +30,7 @@ const UNSAFE: &AsciiSet = &CONTROLS
 /// Fields that show `code` to be an OAuth authorization code rather than a country's or an error's.
 const OAUTH: &[&[u8]] = &[b"state", b"granttype", b"redirecturi", b"sessionstate", b"clientid"];
 
-pub(super) fn read(pass: &mut Pass<'_>, text: &str) -> Edits {
+pub(super) fn read<'r>(pass: &mut Pass<'r>, text: &str, place: Place<'r>) -> Edits {
     let mut edits = Edits::default();
     let (mut oauth, mut code) = (false, None);
     let mut beside: (Option<&Rule>, Vec<Range<usize>>) = (None, Vec::new());
@@ -37,9 +38,9 @@ pub(super) fn read(pass: &mut Pass<'_>, text: &str) -> Edits {
     for pair in text.split('&') {
         let (raw_name, raw_value) = pair.split_once('=').map_or((pair, None), |(n, v)| (n, Some(v)));
         let value = start + pair.len() - raw_value.map_or(0, str::len)..start + pair.len();
+        let whole = start..start + pair.len();
         let name = name(raw_name);
-        let rule = pass.name(&name);
-        let (role, squashed) = (json::role(pass.squashed()), pass.squashed());
+        let (Verdict { rule, role }, squashed) = pass.squashed(&name);
         oauth |= OAUTH.contains(&squashed);
         if squashed == b"code" {
             code = Some(value.clone());
@@ -48,13 +49,19 @@ pub(super) fn read(pass: &mut Pass<'_>, text: &str) -> Edits {
         if let Some(raw) = raw_value {
             match (rule, role) {
                 (Some(rule), _) => edits.replace(value.clone(), MASK, Tally::one(rule)),
-                (None, json::Role::Name) => beside.0 = beside.0.or(pass.name(&decode(raw))),
-                (None, json::Role::Value) => beside.1.push(value.clone()),
+                (None, Role::Name) => beside.0 = beside.0.or(pass.name(&decode(raw))),
+                (None, Role::Value) => beside.1.push(value.clone()),
                 _ => {}
             }
-            if rule.is_none() {
+            if rule.is_none() && !declared(pass, place, &name) {
+                edits.replace(value.clone(), MASK, Tally::one(&UNDECLARED));
+            } else if rule.is_none() {
                 inside(pass, raw, value.start, &mut edits);
             }
+        }
+        if raw_value.is_none() && !pair.is_empty() && !declared(pass, place, &name) {
+            // A name without a value may as well be a value without a name.
+            edits.replace(whole, MASK, Tally::one(&UNDECLARED));
         }
         start += pair.len() + 1;
     }
@@ -67,6 +74,12 @@ pub(super) fn read(pass: &mut Pass<'_>, text: &str) -> Edits {
         edits.replace(span, MASK, Tally::one(rule));
     }
     edits
+}
+
+/// Whether a value, or one of several, may stand under this name.
+fn declared<'r>(pass: &mut Pass<'r>, place: Place<'r>, name: &str) -> bool {
+    place.is_anywhere()
+        || pass.below(place.form_field(name), name).is_some_and(|at| at.scalar() || at.items().scalar())
 }
 
 /// Whether a text with no media type of its own reads as a form: `name=value` pairs, no spaces.

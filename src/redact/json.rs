@@ -10,6 +10,8 @@
 //! `{"path": "/password", "value": …}`, a pair `["password", …]`.
 
 use super::cards;
+use super::names::{self, Role, Verdict};
+use super::place::{Place, UNDECLARED};
 use super::tally::{Edits, MASK, Rule, Tally};
 use super::text::Pass;
 use super::values::VALUES;
@@ -21,6 +23,9 @@ pub(super) const MAX_DEPTH: usize = 127;
 
 /// Longest first element of a pair taken for a name, bytes.
 const MAX_PAIR_NAME: usize = 64;
+
+/// The flag of an object that has a name twice: readers differ in which they take.
+const DUPLICATE_KEYS: &str = "duplicate_keys";
 
 /// Not JSON, or deeper than we read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,28 +54,28 @@ pub(super) fn cut(text: &str) -> bool {
 pub(super) fn document(pass: &mut Pass<'_>, text: &str) -> Result<Edits, Broken> {
     let mut reader = Reader::new(pass, text);
     reader.space();
-    reader.value(false)?;
+    reader.value(false, Place::Anywhere)?;
     reader.space();
     if reader.at == text.len() { Ok(reader.edits) } else { Err(Broken) }
 }
 
 /// One value or several, one after the other (NDJSON, RFC 7464 sequences).
-pub(super) fn stream(pass: &mut Pass<'_>, text: &str) -> Result<Edits, Broken> {
+pub(super) fn stream<'r>(pass: &mut Pass<'r>, text: &str, place: Place<'r>) -> Result<Edits, Broken> {
     let outer = pass.quiet;
     pass.quiet = !VALUES.possible(text.as_bytes()) && !cards::possible(text.as_bytes());
-    let edits = sequence(pass, text);
+    let edits = sequence(pass, text, place);
     pass.quiet = outer;
     edits
 }
 
-fn sequence(pass: &mut Pass<'_>, text: &str) -> Result<Edits, Broken> {
+fn sequence<'r>(pass: &mut Pass<'r>, text: &str, place: Place<'r>) -> Result<Edits, Broken> {
     let mut reader = Reader::new(pass, text);
     if text.starts_with('\u{feff}') {
         reader.at = '\u{feff}'.len_utf8();
     }
     reader.gap();
     loop {
-        reader.value(false)?;
+        reader.value(false, place)?;
         reader.gap();
         if reader.at == text.len() {
             return Ok(reader.edits);
@@ -79,16 +84,18 @@ fn sequence(pass: &mut Pass<'_>, text: &str) -> Result<Edits, Broken> {
 }
 
 /// What was read, where that matters to the container.
+#[derive(Clone, Copy)]
 enum Value {
     Text(Quoted),
     Null,
     Other,
 }
 
-/// A string: its span without the quotes.
-#[derive(Clone)]
+/// A string: where it lies, without the quotes.
+#[derive(Clone, Copy)]
 struct Quoted {
-    span: Range<usize>,
+    start: usize,
+    end: usize,
     escaped: bool,
     /// Nothing in it begins JSON, base64 of JSON, an escape, or the value of a pair.
     dull: bool,
@@ -113,6 +120,25 @@ const CLASS: [u8; 256] = {
     }
     class
 };
+
+/// Marks the bytes of `word` that are `byte`; what lies above the lowest mark may be marked wrongly.
+fn equal(word: u64, byte: u8) -> u64 {
+    let differs = word ^ (ONES * u64::from(byte));
+    differs.wrapping_sub(ONES) & !differs & HIGHS
+}
+
+/// As [`equal`], for what ends a run in a string: a quote, a backslash, a control character.
+fn stops(word: u64) -> u64 {
+    let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+    control | equal(word, b'"') | equal(word, b'\\')
+}
+
+fn looks(word: u64) -> u64 {
+    equal(word, b'=') | equal(word, b':') | equal(word, b'%')
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 struct Seen {
     hash: u64,
@@ -169,26 +195,31 @@ impl<'t, 'p, 'r> Reader<'t, 'p, 'r> {
     }
 
     /// One value. `hidden`: it will be masked whole, so it is only checked.
-    fn value(&mut self, hidden: bool) -> Result<Value, Broken> {
-        match self.peek().ok_or(Broken)? {
-            b'{' => self.object(hidden),
-            b'[' => self.array(hidden),
+    fn value(&mut self, hidden: bool, place: Place<'r>) -> Result<Value, Broken> {
+        let start = self.at;
+        let value = match self.peek().ok_or(Broken)? {
+            b'{' => return self.object(hidden, place),
+            b'[' => return self.array(hidden, place),
             b'"' => {
                 let quoted = self.quoted()?;
                 if !hidden {
                     self.mask_in(&quoted);
                 }
-                Ok(Value::Text(quoted))
+                Value::Text(quoted)
             }
-            b't' => self.word(b"true"),
-            b'f' => self.word(b"false"),
-            b'n' => self.word(b"null").map(|_| Value::Null),
-            _ => self.number(hidden),
+            b't' => self.word(b"true")?,
+            b'f' => self.word(b"false")?,
+            b'n' => return self.word(b"null").map(|_| Value::Null),
+            _ => self.number(hidden)?,
+        };
+        if !(hidden || place.scalar()) {
+            self.edits.replace(start..self.at, quoted_mask(), Tally::one(&UNDECLARED));
         }
+        Ok(value)
     }
 
     fn word(&mut self, word: &[u8]) -> Result<Value, Broken> {
-        if self.bytes.get(self.at..self.at + word.len()) != Some(word) {
+        if !self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(word)) {
             return Err(Broken);
         }
         self.at += word.len();
@@ -207,7 +238,7 @@ impl<'t, 'p, 'r> Reader<'t, 'p, 'r> {
         Ok(Value::Other)
     }
 
-    fn object(&mut self, hidden: bool) -> Result<Value, Broken> {
+    fn object(&mut self, hidden: bool, place: Place<'r>) -> Result<Value, Broken> {
         self.enter()?;
         let mine = self.seen.len();
         let mut beside = Beside::default();
@@ -216,7 +247,7 @@ impl<'t, 'p, 'r> Reader<'t, 'p, 'r> {
             return self.leave();
         }
         loop {
-            self.member(hidden, &mut beside)?;
+            self.member(hidden, place, &mut beside)?;
             self.space();
             match self.peek() {
                 Some(b',') => self.at += 1,
@@ -234,21 +265,26 @@ impl<'t, 'p, 'r> Reader<'t, 'p, 'r> {
         self.leave()
     }
 
-    fn member(&mut self, hidden: bool, beside: &mut Beside<'r>) -> Result<(), Broken> {
+    fn member(&mut self, hidden: bool, place: Place<'r>, beside: &mut Beside<'r>) -> Result<(), Broken> {
         let name = self.quoted()?;
         self.space();
         self.expect(b':')?;
         self.space();
         let start = self.at;
         if hidden {
-            return self.value(true).map(|_| ());
+            return self.value(true, place).map(|_| ());
         }
         let text = decode(self.text, &name);
-        let rule = self.pass.name(&text);
-        let role = role(self.pass.squashed());
-        self.seen.push(Seen { hash: hash(text.as_bytes()), name: name.clone() });
+        let hash = names::hash(text.as_bytes());
+        let Verdict { rule, role } = self.pass.verdict(&text, hash);
+        self.seen.push(Seen { hash, name });
         self.mask_in(&name);
-        let value = self.value(rule.is_some())?;
+        let Some(place) = self.pass.below(place.field(&text), &text) else {
+            self.value(true, place)?;
+            self.edits.replace(start..self.at, quoted_mask(), Tally::one(rule.unwrap_or(&UNDECLARED)));
+            return Ok(());
+        };
+        let value = self.value(rule.is_some(), place)?;
         let span = start..self.at;
         match (rule, role, value) {
             // Nothing to hide, and worth knowing.
@@ -265,30 +301,38 @@ impl<'t, 'p, 'r> Reader<'t, 'p, 'r> {
 
     /// Notes it if two names of the object that ends are the same.
     fn duplicates(&mut self, mine: usize) {
-        if !self.pass.duplicate_keys
+        if !self.pass.has(DUPLICATE_KEYS)
             && let Some(names) = self.seen.get_mut(mine..)
+            && names::may_repeat(names.iter().map(|s| s.hash))
         {
-            names.sort_unstable_by_key(|s| s.hash);
-            self.pass.duplicate_keys = names.windows(2).any(|pair| match pair {
-                [a, b] => a.hash == b.hash && decode(self.text, &a.name) == decode(self.text, &b.name),
+            let text = self.text;
+            names.sort_unstable_by(|a, b| {
+                a.hash.cmp(&b.hash).then_with(|| decode(text, &a.name).cmp(&decode(text, &b.name)))
+            });
+            let twice = names.windows(2).any(|pair| match pair {
+                [a, b] => a.hash == b.hash && decode(text, &a.name) == decode(text, &b.name),
                 _ => false,
             });
+            if twice {
+                self.pass.flag(DUPLICATE_KEYS);
+            }
         }
         self.seen.truncate(mine);
     }
 
-    fn array(&mut self, hidden: bool) -> Result<Value, Broken> {
+    fn array(&mut self, hidden: bool, place: Place<'r>) -> Result<Value, Broken> {
         self.enter()?;
         self.space();
         if self.peek() == Some(b']') {
             return self.leave();
         }
+        let items = place.items();
         let (mut count, mut first, mut second) = (0usize, None, 0..0);
         loop {
             let start = self.at;
-            let value = self.value(hidden)?;
+            let value = self.value(hidden, items)?;
             match (count, value) {
-                (0, Value::Text(text)) if !hidden && text.span.len() <= MAX_PAIR_NAME => {
+                (0, Value::Text(text)) if !hidden && text.end - text.start <= MAX_PAIR_NAME => {
                     first = self.pass.name(&decode(self.text, &text));
                 }
                 (1, Value::Text(_) | Value::Other) => second = start..self.at,
@@ -316,6 +360,7 @@ impl<'t, 'p, 'r> Reader<'t, 'p, 'r> {
         let mut escaped = false;
         let (mut seen, first) = (0, self.peek().map_or(0, |b| CLASS[usize::from(b)]));
         loop {
+            seen |= self.skip_run();
             let byte = self.peek().ok_or(Broken)?;
             self.at += 1;
             let class = CLASS[usize::from(byte)];
@@ -326,7 +371,7 @@ impl<'t, 'p, 'r> Reader<'t, 'p, 'r> {
             match byte {
                 b'"' => {
                     let dull = !escaped && first & LOOK_FIRST == 0 && seen & LOOK == 0;
-                    return Ok(Quoted { span: start..self.at - 1, escaped, dull });
+                    return Ok(Quoted { start, end: self.at - 1, escaped, dull });
                 }
                 b'\\' => {
                     escaped = true;
@@ -336,6 +381,24 @@ impl<'t, 'p, 'r> Reader<'t, 'p, 'r> {
                 _ => return Err(Broken),
             }
         }
+    }
+
+    /// Eight bytes at a time up to a byte of class STOP, or close to the end of the text.
+    fn skip_run(&mut self) -> u8 {
+        let mut look = 0;
+        while let Some(eight) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
+            let word = u64::from_le_bytes(*eight);
+            let stop = stops(word);
+            if stop != 0 {
+                // Only what lies before the first stop is of this run.
+                look |= looks(word) & (stop ^ (stop - 1));
+                self.at += (stop.trailing_zeros() / 8) as usize;
+                break;
+            }
+            look |= looks(word);
+            self.at += 8;
+        }
+        if look == 0 { 0 } else { LOOK }
     }
 
     /// RFC 8259 §6.
@@ -392,7 +455,7 @@ impl<'t, 'p, 'r> Reader<'t, 'p, 'r> {
         let masked = if quoted.escaped { self.pass.string(&text) } else { self.pass.plain_part(&text) };
         if let Some((text, tally)) = masked {
             let json = serde_json::to_string(&text).unwrap_or_else(|_| quoted_mask().into_owned());
-            self.edits.replace(quoted.span.start - 1..quoted.span.end + 1, json, tally);
+            self.edits.replace(quoted.start - 1..quoted.end + 1, json, tally);
         }
     }
 }
@@ -410,34 +473,9 @@ struct Beside<'r> {
     values: Vec<Range<usize>>,
 }
 
-/// What a name says about its neighbours: the name of a thing, or the thing.
-#[derive(Clone, Copy)]
-pub(super) enum Role {
-    Name,
-    Value,
-    None,
-}
-
-pub(super) fn role(squashed: &[u8]) -> Role {
-    match squashed {
-        b"name" | b"key" | b"path" | b"field" | b"fieldname" | b"header" | b"param" | b"parameter"
-        | b"variable" | b"attribute" | b"property" | b"k" | b"n" => Role::Name,
-        b"value" | b"values" | b"val" | b"v" | b"content" | b"contents" | b"text" | b"default"
-        | b"newvalue" | b"oldvalue" | b"defaultvalue" | b"stringvalue" | b"rawvalue" | b"example" => {
-            Role::Value
-        }
-        _ => Role::None,
-    }
-}
-
-/// Mixes the bytes of a name; equal hashes are compared, so this need not be strong.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
-}
-
 /// A string's meaning. It was read before, so its escapes are right.
 fn decode<'t>(text: &'t str, quoted: &Quoted) -> Cow<'t, str> {
-    let raw = text.get(quoted.span.clone()).unwrap_or_default();
+    let raw = text.get(quoted.start..quoted.end).unwrap_or_default();
     if !quoted.escaped {
         return Cow::Borrowed(raw);
     }

@@ -10,6 +10,7 @@ use super::automaton::Words;
 use super::key_list::{ABOUT, DEFAULT, Fit, HOW_MANY, OTHER_WORDS, WHETHER};
 use super::tally::Rule;
 use crate::config::Redact;
+use crate::openapi::{Fields, Operation};
 use std::collections::{HashMap, HashSet};
 
 /// A `redact` section that cannot be meant.
@@ -43,7 +44,13 @@ pub(super) struct Keys {
 /// Further names to mask, from the OpenAPI document (`writeOnly`, `format: password`, `x-sensitive`
 /// and the like). Compared as whole names.
 #[derive(Debug, Clone, Default)]
-pub struct SchemaMarks(HashMap<Box<[u8]>, Rule>);
+pub struct SchemaMarks {
+    names: HashMap<Box<[u8]>, Rule>,
+    whole_request: bool,
+    whole_response: bool,
+    /// What the operation's schemas declare, for `redact.unknown: mask`.
+    fields: Option<Fields>,
+}
 
 impl SchemaMarks {
     pub fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
@@ -52,11 +59,35 @@ impl SchemaMarks {
             squashed.set(name);
             (!squashed.text.is_empty()).then(|| (squashed.text.as_slice().into(), rule("mark", name)))
         });
-        SchemaMarks(named.collect())
+        SchemaMarks { names: named.collect(), ..SchemaMarks::default() }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Those of an operation, with what it declares where that is known.
+    pub fn of(operation: &Operation) -> Self {
+        let marks = &operation.marks;
+        SchemaMarks {
+            whole_request: marks.whole_request(),
+            whole_response: marks.whole_response(),
+            fields: operation.fields.clone(),
+            ..SchemaMarks::new(marks.names())
+        }
+    }
+
+    /// No name is marked.
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    pub(super) fn whole_request(&self) -> bool {
+        self.whole_request
+    }
+
+    pub(super) fn whole_response(&self) -> bool {
+        self.whole_response
+    }
+
+    pub(super) fn fields(&self) -> Option<&Fields> {
+        self.fields.as_ref()
     }
 }
 
@@ -113,12 +144,7 @@ impl Keys {
         squashed: &mut Squashed,
     ) -> Option<&'r Rule> {
         // Most names hold no listed one: their words need not be told apart.
-        let listed = if name.is_ascii() {
-            squashed.glance(name);
-            self.find.any(&squashed.text)
-        } else {
-            true
-        };
+        let listed = self.listed_in(name, squashed);
         if listed {
             squashed.set(name);
         }
@@ -128,7 +154,23 @@ impl Keys {
         listed
             .then(|| self.listed(squashed))
             .flatten()
-            .or_else(|| if marks.0.is_empty() { None } else { marks.0.get(squashed.text.as_slice()) })
+            .or_else(|| if marks.is_empty() { None } else { marks.names.get(squashed.text.as_slice()) })
+    }
+
+    /// Whether the operator keeps this name.
+    pub fn keeps(&self, name: &str, squashed: &mut Squashed) -> bool {
+        !self.keep.is_empty() && {
+            squashed.set(name);
+            self.keep.contains(squashed.text.as_slice())
+        }
+    }
+
+    /// Whether a listed name may lie in this one: false is certain. Leaves an ASCII name squashed.
+    pub fn listed_in(&self, name: &str, squashed: &mut Squashed) -> bool {
+        !name.is_ascii() || {
+            squashed.glance(name);
+            self.find.any(&squashed.text)
+        }
     }
 
     fn listed<'r>(&'r self, name: &Squashed) -> Option<&'r Rule> {
@@ -175,6 +217,19 @@ fn class(c: char) -> Class {
     }
 }
 
+/// ASCII letters and digits in lower case; 0 for what is left out.
+const SQUASH: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() {
+            table[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
 impl Squashed {
     pub fn as_bytes(&self) -> &[u8] {
         &self.text
@@ -183,7 +238,13 @@ impl Squashed {
     /// An ASCII name without its edges.
     fn glance(&mut self, name: &str) {
         self.text.clear();
-        self.text.extend(name.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase()));
+        self.text.reserve(name.len());
+        for byte in name.bytes() {
+            let lower = SQUASH[usize::from(byte)];
+            if lower != 0 {
+                self.text.push(lower);
+            }
+        }
     }
 
     fn set(&mut self, name: &str) {

@@ -6,12 +6,19 @@
 //! Promises: a value under a name that means a secret is masked whatever its type; a value that
 //! looks like a secret is masked wherever it stands; a body that cannot be read whole and for
 //! certain is kept as length and keyed digest only. Time and memory are linear in what is given.
-//! Refuses to guess: truncated, compressed, unparseable or unknown bodies are never kept in part.
+//! Refuses to guess: truncated, undecodable, unparseable or unknown bodies are never kept in part,
+//! and what a panic interrupts is not kept at all.
 //!
-//! The parts: `keys` (names, with `key_list` and `automaton`), `values` (with
+//! It raises these `flags`: `duplicate_keys` (a JSON object has a name twice), `encoding_false` (a
+//! body is not what its `Content-Encoding` says, or damaged, cut or followed by more),
+//! `encoding_stacked` (codings over codings), `encoding_unknown`, `body_too_large_decoded` (larger
+//! than `capture.max_decoded`), `redaction_failed` (a defect of ours; that part was left out).
+//!
+//! The parts: `keys` (names, with `key_list`, `automaton` and `names`), `values` (with
 //! `beginnings`), `cards`, `assign` (secrets in text),
 //! `text` (one decoded string), `json`, `form`, `xml`, `multipart`, `path` (readers), `body`
-//! (which reader), `tally` (edits and the account of them).
+//! (which reader), `decode` (`Content-Encoding`), `tally` (edits and the account of them), `guard`
+//! (panics).
 //!
 //! Nothing else can make a proof:
 //! ```compile_fail,E0423
@@ -26,12 +33,16 @@ mod automaton;
 mod beginnings;
 mod body;
 mod cards;
+mod decode;
 mod form;
+mod guard;
 mod json;
 mod key_list;
 mod keys;
 mod multipart;
+mod names;
 mod path;
+mod place;
 mod tally;
 mod text;
 mod values;
@@ -46,6 +57,7 @@ pub use keys::{BadRedact, SchemaMarks};
 use crate::config;
 use crate::extract;
 use crate::pseudonym::Pseudonyms;
+use place::Place;
 use sidelog_event::{AuditEvent, Message};
 use sidelog_journal::Storable;
 use std::borrow::Cow;
@@ -114,15 +126,18 @@ impl Redacted<AuditEvent<'_>> {
             &mut http.host,
             &mut http.path,
             &mut http.request_id,
+            &mut http.idempotency_key,
             &mut operation.id,
             &mut operation.route,
             &mut operation.api_version,
             &mut operation.resource_type,
             &mut operation.resource_id,
+            &mut operation.protocol,
             &mut actor.id,
             &mut actor.name,
             &mut actor.kind,
             &mut actor.tenant,
+            &mut actor.on_behalf_of,
         ];
         for text in members {
             if let Some((cut, _)) = text.char_indices().nth(max) {
@@ -155,6 +170,10 @@ impl Storable for StoredEvent<'_> {
 pub struct Redactor {
     keys: keys::Keys,
     pseudonyms: Pseudonyms,
+    /// Bytes of a body when decoded.
+    max_decoded: usize,
+    /// `redact.unknown: mask`.
+    mask_unknown: bool,
 }
 
 impl std::fmt::Debug for Redactor {
@@ -164,10 +183,18 @@ impl std::fmt::Debug for Redactor {
 }
 
 impl Redactor {
-    pub fn new(config: &config::Redact, pseudonyms: Pseudonyms) -> Result<Self, BadRedact> {
+    /// `max_decoded`: bytes of a body with its `Content-Encoding` removed, beyond which it is left
+    /// out.
+    pub fn new(
+        config: &config::Redact,
+        max_decoded: usize,
+        pseudonyms: Pseudonyms,
+    ) -> Result<Self, BadRedact> {
         // Compile the detectors now, not during the first call.
         std::sync::LazyLock::force(&values::VALUES);
-        Ok(Redactor { keys: keys::Keys::new(config)?, pseudonyms })
+        guard::install();
+        let mask_unknown = config.unknown == config::Unknown::Mask;
+        Ok(Redactor { keys: keys::Keys::new(config)?, pseudonyms, max_decoded, mask_unknown })
     }
 
     /// The only way to a redacted event. `event` holds raw text and empty bodies; `request` and
@@ -179,16 +206,48 @@ impl Redactor {
         response: RawBody<'a>,
         marks: &SchemaMarks,
     ) -> Redacted<AuditEvent<'a>> {
-        let mut pass = Pass::new(&self.keys, marks);
+        let mut pass = self.pass(marks);
         let mut tally = Tally::default();
-        message(&mut pass, &mut event.request, request, &mut tally);
-        message(&mut pass, &mut event.response, response, &mut tally);
+        self.request(&mut pass, &mut event.request, request, marks, &mut tally);
+        let place = match marks.whole_response() {
+            true => Place::Marked,
+            false => pass.place(|fields| fields.response),
+        };
+        self.message(&mut pass, &mut event.response, response, place, &mut tally);
         self.members(&mut pass, &mut event, &mut tally);
         tally.record(&mut event.redactions);
-        if pass.duplicate_keys && !event.flags.iter().any(|f| f == "duplicate_keys") {
-            event.flags.push("duplicate_keys".into());
+        for flag in pass.flags() {
+            if !event.flags.iter().any(|f| f == flag) {
+                event.flags.push(Cow::Borrowed(flag));
+            }
         }
         Redacted(event)
+    }
+
+    /// A request alone: what an event would say of it.
+    pub fn message_of<'a>(&self, request: RawBody<'a>, marks: &SchemaMarks) -> Redacted<Message<'a>> {
+        let mut message = Message::default();
+        self.request(&mut self.pass(marks), &mut message, request, marks, &mut Tally::default());
+        Redacted(message)
+    }
+
+    fn pass<'r>(&'r self, marks: &'r SchemaMarks) -> Pass<'r> {
+        Pass::new(&self.keys, marks).masking_unknown(self.mask_unknown)
+    }
+
+    fn request<'a, 'r>(
+        &self,
+        pass: &mut Pass<'r>,
+        message: &mut Message<'a>,
+        raw: RawBody<'a>,
+        marks: &'r SchemaMarks,
+        tally: &mut Tally,
+    ) {
+        let place = match marks.whole_request() {
+            true => Place::Marked,
+            false => pass.place(|fields| fields.request),
+        };
+        self.message(pass, message, raw, place, tally);
     }
 
     /// An event that was redacted before and read back from disk (an open call of a process that
@@ -222,7 +281,9 @@ impl Redactor {
     /// A query as an event shows it; `raw` as sent, without the `?`.
     pub fn query(&self, raw: &[u8], marks: &SchemaMarks) -> String {
         let query = path::printable(raw);
-        let edits = form::read(&mut Pass::new(&self.keys, marks), &query);
+        let mut pass = self.pass(marks);
+        let place = pass.place(|fields| fields.query);
+        let edits = form::read(&mut pass, &query, place);
         edits.apply(&query).map_or_else(|| query.into_owned(), |(text, _)| text)
     }
 
@@ -231,53 +292,68 @@ impl Redactor {
         Pass::new(&self.keys, marks).name(name).map(|rule| rule.to_string())
     }
 
-    /// Everything of an event but its messages.
+    /// Everything of an event but its messages; all of it goes if that fails.
     fn members(&self, pass: &mut Pass<'_>, event: &mut AuditEvent<'_>, tally: &mut Tally) {
+        if guard::guarded(|| self.each_member(pass, event, tally)).is_none() {
+            pass.failed();
+            event.operation.path_params.0.clear();
+            event.http.path = "".into();
+            event.http.query = "".into();
+            event.actor.credential = "".into();
+            texts(event).for_each(|text| *text = "".into());
+        }
+    }
+
+    fn each_member(&self, pass: &mut Pass<'_>, event: &mut AuditEvent<'_>, tally: &mut Tally) {
         let (secrets, changed) = path_params(pass, &mut event.operation.path_params.0, tally);
         if changed {
             same_resource(event);
         }
         let path = path::read(pass, &event.http.path, &secrets);
         apply(path, &mut event.http.path, tally);
-        let query = form::read(pass, &event.http.query);
+        let place = pass.place(|fields| fields.query);
+        let query = form::read(pass, &event.http.query, place);
         apply(query, &mut event.http.query, tally);
         for text in [&mut event.operation.resource_id, &mut event.message] {
             scrub(text, &secrets);
         }
         self.credential(&mut event.actor.credential);
-        let AuditEvent { http, operation, actor, client, error, reason, flags, .. } = event;
-        let members = [
-            &mut event.service,
-            &mut http.version,
-            &mut http.method,
-            &mut http.effective_method,
-            &mut http.scheme,
-            &mut http.host,
-            &mut http.user_agent,
-            &mut http.request_id,
-            &mut http.trace_id,
-            &mut operation.id,
-            &mut operation.route,
-            &mut operation.summary,
-            &mut operation.api_version,
-            &mut operation.resource_type,
-            &mut operation.resource_id,
-            &mut actor.id,
-            &mut actor.name,
-            &mut actor.kind,
-            &mut actor.tenant,
-            &mut actor.unverified_reason,
-            &mut client.ip,
-            &mut client.ip_source,
-            &mut client.peer_ip,
-            &mut client.forwarded,
-            &mut event.policy,
-            &mut event.message,
-        ];
-        let lists = [&mut operation.tags, &mut operation.alternatives, &mut actor.roles, flags];
-        let all = members.into_iter().chain(error).chain(reason).chain(lists.into_iter().flatten());
-        for text in all {
+        for text in texts(event) {
             member(pass, text, tally);
+        }
+    }
+
+    /// A message's media type and body; neither is kept if that fails.
+    fn message<'a, 'r>(
+        &self,
+        pass: &mut Pass<'r>,
+        message: &mut Message<'a>,
+        raw: RawBody<'a>,
+        place: Place<'r>,
+        tally: &mut Tally,
+    ) {
+        message.bytes = raw.total;
+        message.digest = raw.digest.clone().unwrap_or_default().into();
+        digest_only(&mut message.digest);
+        if message.content_type.is_empty() {
+            message.content_type = String::from_utf8_lossy(raw.content_type);
+        }
+        let kept = guard::guarded(|| {
+            member(pass, &mut message.content_type, tally);
+            body::keep(pass, &raw, place, self.max_decoded)
+        });
+        match kept {
+            Some(kept) => {
+                tally.merge(kept.tally);
+                message.body = kept.text;
+                message.body_state = kept.state.into();
+            }
+            None => {
+                pass.failed();
+                message.content_type = "".into();
+                message.body = "".into();
+                message.body_state = "omitted:failed".into();
+            }
         }
     }
 
@@ -290,18 +366,44 @@ impl Redactor {
     }
 }
 
-fn message<'a>(pass: &mut Pass<'_>, message: &mut Message<'a>, raw: RawBody<'a>, tally: &mut Tally) {
-    if message.content_type.is_empty() {
-        message.content_type = String::from_utf8_lossy(raw.content_type);
-    }
-    member(pass, &mut message.content_type, tally);
-    let kept = body::keep(pass, &raw);
-    tally.merge(kept.tally);
-    message.bytes = raw.total;
-    message.body = kept.text;
-    message.body_state = kept.state.into();
-    message.digest = raw.digest.unwrap_or_default().into();
-    digest_only(&mut message.digest);
+/// Every text of an event but its messages, and what has a form of its own: path, query, path
+/// parameters, credential.
+fn texts<'e, 'a>(event: &'e mut AuditEvent<'a>) -> impl Iterator<Item = &'e mut Cow<'a, str>> {
+    let AuditEvent { http, operation, actor, client, error, reason, flags, .. } = event;
+    let members = [
+        &mut event.service,
+        &mut http.version,
+        &mut http.method,
+        &mut http.effective_method,
+        &mut http.scheme,
+        &mut http.host,
+        &mut http.user_agent,
+        &mut http.request_id,
+        &mut http.idempotency_key,
+        &mut http.trace_id,
+        &mut operation.id,
+        &mut operation.route,
+        &mut operation.summary,
+        &mut operation.api_version,
+        &mut operation.resource_type,
+        &mut operation.resource_id,
+        &mut operation.protocol,
+        &mut actor.id,
+        &mut actor.name,
+        &mut actor.kind,
+        &mut actor.tenant,
+        &mut actor.on_behalf_of,
+        &mut actor.unverified_reason,
+        &mut client.ip,
+        &mut client.ip_source,
+        &mut client.peer_ip,
+        &mut client.forwarded,
+        &mut event.policy,
+        &mut event.message,
+    ];
+    let lists =
+        [&mut operation.tags, &mut operation.alternatives, &mut operation.calls, &mut actor.roles, flags];
+    members.into_iter().chain(error).chain(reason).chain(lists.into_iter().flatten())
 }
 
 /// What is no keyed digest is dropped.

@@ -5,6 +5,7 @@
 //! headers are `Content-Disposition` and `Content-Type`; preamble and epilogue are dropped.
 
 use super::body::{MediaType, Omit, Read, parameters, read as read_part};
+use super::place::{Place, UNDECLARED};
 use super::tally::{MASK, Tally};
 use super::text::Pass;
 use memchr::memmem;
@@ -31,10 +32,11 @@ pub(super) fn first_boundary(text: &str) -> Option<&str> {
     text.trim_start().lines().next()?.strip_prefix("--").map(str::trim_end)
 }
 
-pub(super) fn read(
-    pass: &mut Pass<'_>,
+pub(super) fn read<'r>(
+    pass: &mut Pass<'r>,
     boundary: Option<&str>,
     bytes: &[u8],
+    place: Place<'r>,
     nest: u8,
 ) -> Result<Read, Omit> {
     let boundary = boundary.filter(|b| plain_boundary(b)).ok_or(Omit::Unparseable)?;
@@ -46,7 +48,7 @@ pub(super) fn read(
         out.push_str("--");
         out.push_str(boundary);
         out.push_str("\r\n");
-        tally.merge(write_part(pass, part, nest, &mut out)?);
+        tally.merge(write_part(pass, part, place, nest, &mut out)?);
         out.push_str("\r\n");
     }
     out.push_str("--");
@@ -97,7 +99,13 @@ struct Headers {
     encoded: bool,
 }
 
-fn write_part(pass: &mut Pass<'_>, part: &[u8], nest: u8, out: &mut String) -> Result<Tally, Omit> {
+fn write_part<'r>(
+    pass: &mut Pass<'r>,
+    part: &[u8],
+    place: Place<'r>,
+    nest: u8,
+    out: &mut String,
+) -> Result<Tally, Omit> {
     let (head, content) = match memmem::find(part, b"\r\n\r\n") {
         _ if part.starts_with(b"\r\n") => (&[][..], part.get(2..).unwrap_or_default()),
         Some(at) => {
@@ -119,7 +127,7 @@ fn write_part(pass: &mut Pass<'_>, part: &[u8], nest: u8, out: &mut String) -> R
         out.extend([name, ": ", &shown, "\r\n"]);
     }
     out.push_str("\r\n");
-    tally.merge(write_content(pass, &headers, content, nest, out));
+    tally.merge(write_content(pass, &headers, content, place, nest, out));
     Ok(tally)
 }
 
@@ -150,16 +158,18 @@ fn headers(head: &[u8]) -> Result<Headers, Omit> {
     Ok(headers)
 }
 
-fn write_content(
-    pass: &mut Pass<'_>,
+fn write_content<'r>(
+    pass: &mut Pass<'r>,
     headers: &Headers,
     content: &[u8],
+    place: Place<'r>,
     nest: u8,
     out: &mut String,
 ) -> Tally {
     let omitted =
         |what: &str, out: &mut String| out.extend(["[", what, ": ", &content.len().to_string(), " bytes]"]);
     let (mut named, mut file, mut rule) = (false, false, None);
+    let mut at = None;
     for (name, value) in parameters(headers.disposition.as_deref().unwrap_or_default()).skip(1) {
         match name.trim_end_matches('*') {
             "name" => {
@@ -169,7 +179,14 @@ fn write_content(
                     .rsplit_once('\'')
                     .filter(|_| name.ends_with('*'))
                     .map_or(value.as_str(), |(_, v)| v);
-                rule = rule.or(pass.name(&percent_decode_str(value).decode_utf8_lossy()));
+                let value = percent_decode_str(value).decode_utf8_lossy();
+                rule = rule.or(pass.name(&value));
+                // Of two names both must be declared.
+                let here = pass.below(place.form_field(&value), &value);
+                if here.is_none() {
+                    rule = rule.or(Some(&UNDECLARED));
+                }
+                at = here;
             }
             "filename" => file = true,
             _ if name.starts_with("name*") || name.starts_with("filename*") => file = true,
@@ -186,7 +203,9 @@ fn write_content(
     } else if headers.encoded || !(named || media.is_multipart()) {
         omitted("part", out);
     } else {
-        match read_part(pass, &media, content, nest + 1) {
+        // An array of values comes as several parts of its name.
+        let at = at.map_or(place, |at| if at.scalar() || !at.items().scalar() { at } else { at.items() });
+        match read_part(pass, &media, content, at, nest + 1) {
             Ok(Read::Rendered(text, tally)) => {
                 out.push_str(&text);
                 return tally;

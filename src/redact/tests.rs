@@ -5,6 +5,7 @@ use super::*;
 use proptest::prelude::*;
 
 mod cases;
+mod members;
 mod properties;
 
 /// Never to be seen again.
@@ -15,10 +16,19 @@ fn redactor() -> Redactor {
 }
 
 fn with(keys: &[&str], keep: &[&str]) -> Redactor {
-    let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
-    let config = config::Redact { keys: own(keys), keep: own(keep), pseudonym_key_file: None };
-    Redactor::new(&config, Pseudonyms::new(b"0123456789abcdef")).unwrap()
+    configured(keys, keep, config::Unknown::Keep).unwrap()
 }
+
+fn configured(keys: &[&str], keep: &[&str], unknown: config::Unknown) -> Result<Redactor, BadRedact> {
+    let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+    let config = config::Redact { keys: own(keys), keep: own(keep), unknown, pseudonym_key_file: None };
+    Redactor::new(&config, MAX_DECODED, Pseudonyms::new(b"0123456789abcdef"))
+}
+
+/// A text that makes the redactor panic, in tests.
+pub(super) const FAIL_POINT: &str = "the redactor panics here";
+
+const MAX_DECODED: usize = 1 << 16;
 
 /// An event of a call nobody made, with nothing secret in it.
 fn event() -> AuditEvent<'static> {

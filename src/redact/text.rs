@@ -5,9 +5,12 @@
 //! what the readers of one event share.
 
 use super::keys::{Keys, SchemaMarks, Squashed};
+use super::names::{self, Judged, Verdict};
+use super::place::Place;
 use super::tally::{Edits, Masked, Rule, Tally};
 use super::values::{self, VALUES};
 use super::{assign, cards, json};
+use crate::openapi::{Fields, ShapeId};
 use memchr::memchr;
 use percent_encoding::percent_decode_str;
 use std::sync::LazyLock;
@@ -28,27 +31,98 @@ pub(super) struct Pass<'r> {
     keys: &'r Keys,
     marks: &'r SchemaMarks,
     squashed: Squashed,
+    judged: Judged<'r>,
     nest: u8,
+    /// Only what is declared is kept.
+    mask_unknown: bool,
     /// The text being read, where nothing in it is escaped, is known to hold no value that a
     /// detector would strike on.
     pub quiet: bool,
-    /// Some JSON object had a name twice.
-    pub duplicate_keys: bool,
+    /// What the event's `flags` are to tell.
+    flags: Vec<&'static str>,
 }
 
 impl<'r> Pass<'r> {
     pub fn new(keys: &'r Keys, marks: &'r SchemaMarks) -> Self {
-        Pass { keys, marks, squashed: Squashed::default(), nest: 0, quiet: false, duplicate_keys: false }
+        Pass {
+            keys,
+            marks,
+            squashed: Squashed::default(),
+            judged: Judged::new(),
+            nest: 0,
+            mask_unknown: false,
+            quiet: false,
+            flags: Vec::new(),
+        }
+    }
+
+    /// As [`Pass::new`], with `redact.unknown: mask`.
+    pub fn masking_unknown(mut self, mask: bool) -> Self {
+        self.mask_unknown = mask;
+        self
+    }
+
+    /// Where a message or the query stands in the operation's schemas.
+    pub fn place(&self, of: impl FnOnce(&Fields) -> ShapeId) -> Place<'r> {
+        match self.marks.fields() {
+            _ if !self.mask_unknown => Place::Anywhere,
+            Some(fields) => Place::At(&fields.declared, of(fields)),
+            None => Place::Nowhere,
+        }
+    }
+
+    /// The place a declared name leads to; what an operator keeps needs no declaration.
+    pub fn below(&mut self, place: Option<Place<'r>>, name: &str) -> Option<Place<'r>> {
+        place.or_else(|| self.keys.keeps(name, &mut self.squashed).then_some(Place::Anywhere))
     }
 
     /// The rule by which this name means a secret.
     pub fn name(&mut self, name: &str) -> Option<&'r Rule> {
-        self.keys.hit(self.marks, name, &mut self.squashed)
+        self.verdict(name, names::hash(name.as_bytes())).rule
     }
 
-    /// The name last given to [`Pass::name`], squashed.
-    pub fn squashed(&self) -> &[u8] {
-        self.squashed.as_bytes()
+    /// Notes something odd.
+    pub fn flag(&mut self, flag: &'static str) {
+        if !self.has(flag) {
+            self.flags.push(flag);
+        }
+    }
+
+    pub fn has(&self, flag: &str) -> bool {
+        self.flags.contains(&flag)
+    }
+
+    /// After a panic: what it may have left in between is set right, and the event tells.
+    pub fn failed(&mut self) {
+        (self.nest, self.quiet) = (0, false);
+        self.flag("redaction_failed");
+    }
+
+    pub fn flags(&self) -> &[&'static str] {
+        &self.flags
+    }
+
+    /// What a name means; `hash` is [`names::hash`] of it.
+    pub fn verdict(&mut self, name: &str, hash: u64) -> Verdict<'r> {
+        if let Some(verdict) = self.judged.get(name.as_bytes(), hash) {
+            return verdict;
+        }
+        let rule = self.keys.hit(self.marks, name, &mut self.squashed);
+        let verdict = Verdict { rule, role: names::role(self.squashed.as_bytes()) };
+        self.judged.put(name.as_bytes(), hash, verdict);
+        verdict
+    }
+
+    /// Whether a name or a part of it may mean a secret: false is certain.
+    pub fn may_mean(&mut self, name: &str) -> bool {
+        !self.marks.is_empty() || self.keys.listed_in(name, &mut self.squashed)
+    }
+
+    /// What a name means, and the name squashed.
+    pub fn squashed(&mut self, name: &str) -> (Verdict<'r>, &[u8]) {
+        let rule = self.keys.hit(self.marks, name, &mut self.squashed);
+        let squashed = self.squashed.as_bytes();
+        (Verdict { rule, role: names::role(squashed) }, squashed)
     }
 
     /// The string with its secrets masked, or `None` if there are none.
@@ -65,6 +139,8 @@ impl<'r> Pass<'r> {
     }
 
     fn decoded(&mut self, text: &str) -> Option<Masked> {
+        #[cfg(test)]
+        assert!(!text.contains(super::tests::FAIL_POINT), "in {text:?}");
         if text.len() < 4 {
             return None;
         }
@@ -72,7 +148,7 @@ impl<'r> Pass<'r> {
             if self.nest >= MAX_NEST {
                 return json::cut(text).then(|| whole("[redacted:too_deep]", &TOO_DEEP));
             }
-            match self.nested(|pass| json::stream(pass, text)) {
+            match self.nested(|pass| json::stream(pass, text, Place::Anywhere)) {
                 Ok(edits) => return edits.apply(text),
                 Err(_) if json::cut(text) => return Some(whole("[redacted:broken_json]", &BROKEN_JSON)),
                 Err(_) => {}
@@ -99,7 +175,7 @@ impl<'r> Pass<'r> {
             return None;
         }
         let inside = String::from_utf8(values::base64(text.trim_end())?).ok()?;
-        let edits = self.nested(|pass| json::stream(pass, &inside)).ok()?;
+        let edits = self.nested(|pass| json::stream(pass, &inside, Place::Anywhere)).ok()?;
         edits.apply(&inside).map(|_| whole("[redacted:base64_json]", &BASE64_JSON))
     }
 
@@ -120,7 +196,7 @@ impl<'r> Pass<'r> {
             VALUES.find(text, &mut edits);
             cards::find(text, &mut edits);
         }
-        assign::find(text, self.keys, self.marks, &mut self.squashed, &mut edits);
+        assign::find(text, self, &mut edits);
         if edits.is_empty() { None } else { edits.apply(text) }
     }
 }

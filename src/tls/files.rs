@@ -87,9 +87,9 @@ pub(super) fn roots(part: Part, path: &Path) -> Result<RootCertStore, Error> {
 
 /// What this machine trusts.
 pub(super) fn system_roots() -> Result<RootCertStore, Error> {
-    let found = rustls_native_certs::load_native_certs();
+    let found = rustls_native_certs::load_native_certs().unwrap_or_default();
     let mut store = RootCertStore::empty();
-    let (added, _) = store.add_parsable_certificates(found.certs);
+    let (added, _) = store.add_parsable_certificates(found);
     if added == 0 {
         let why = "this system has no CA certificates; name the service's CA with `upstream_tls.ca_file`";
         return Err(Error::system(why));

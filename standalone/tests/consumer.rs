@@ -1,6 +1,4 @@
 //! The consumer against the real engine: tables, exactly once, gaps, dead letters.
-//!
-//! Skipped with a line on stderr where the engine's library is absent.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers are tests too")]
 
@@ -16,8 +14,9 @@ use sidelog_consumer::pipeline::{self, Options};
 use sidelog_consumer::source::journal::JournalSource;
 use sidelog_consumer::source::{Batch, Dead, Fetched, Limits, Source, SourceError};
 use sidelog_consumer::store::{Store, StoreOptions};
+use sidelog_consumer::verify;
 use sidelog_event::{Position, RecordKind, stamp};
-use sidelog_standalone::engine::{Engine, EngineError, EngineOptions};
+use sidelog_standalone::engine::{Engine, EngineOptions};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -29,18 +28,10 @@ const READY: Duration = common::READY;
 const OCTOBER: i64 = 1_790_899_200_000; // 2026-10-02T00:00:00Z
 const DAY: i64 = 86_400_000;
 
-/// None where the library is absent.
-fn engine(data: &Path) -> Option<Engine> {
+fn engine(data: &Path) -> Engine {
     // A fixed port, so that it is the same after a kill.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    match Engine::start_ready(&EngineOptions { http_port: port, ..options(data) }, READY) {
-        Ok(engine) => Some(engine),
-        Err(error @ EngineError::NoLibrary { .. }) => {
-            eprintln!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+    Engine::start_ready(&EngineOptions { http_port: port, ..options(data) }, READY).unwrap()
 }
 
 fn store(engine: &Engine) -> Store {
@@ -203,7 +194,7 @@ fn stored(engine: &Engine) -> String {
 #[tokio::test]
 async fn migrations_run_once_though_started_twice_and_together() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let stores = [store(&engine), store(&engine), store(&engine)];
     let (a, b, c) = tokio::join!(
         migrate::migrate(&stores[0]),
@@ -228,7 +219,7 @@ async fn migrations_run_once_though_started_twice_and_together() {
 #[tokio::test]
 async fn an_event_becomes_a_row_with_all_it_says() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     live(&store(&engine), vec![batch(producer(1), 1..=1)], false).await;
     let row = sql(
         &engine,
@@ -286,7 +277,7 @@ async fn an_event_becomes_a_row_with_all_it_says() {
 #[tokio::test]
 async fn what_is_read_again_is_not_stored_again() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let store = store(&engine);
     // Months and tables mixed; a replay within a life (the shipper rewinds).
     let life = live(&store, vec![batch(producer(1), 1..=700), batch(producer(1), 300..=1000)], false).await;
@@ -305,7 +296,7 @@ async fn what_is_read_again_is_not_stored_again() {
 #[tokio::test]
 async fn an_insert_cut_between_months_and_tables_is_completed() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let store = store(&engine);
     live(&store, vec![batch(producer(1), 1..=600)], false).await;
     // What a consumer leaves that dies after the first month: the others are missing.
@@ -318,7 +309,7 @@ async fn an_insert_cut_between_months_and_tables_is_completed() {
 #[tokio::test]
 async fn a_gap_is_recorded_once_and_losses_explain_theirs() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let store = store(&engine);
     let mut first = batch(producer(1), (1..=100).filter(|n| !(40..=49).contains(n)));
     // 101..=109 were lost, and 110 says so; 111 is missing, and comes late.
@@ -346,7 +337,7 @@ async fn a_gap_is_recorded_once_and_losses_explain_theirs() {
 #[tokio::test]
 async fn a_forgotten_or_quiet_producer_is_no_gap() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let store = store(&engine);
     live(&store, vec![batch(producer(1), [1, 2, 3])], false).await;
     // Record 4 comes in another month than all that is stored, to a consumer that knows nothing.
@@ -364,7 +355,7 @@ async fn a_forgotten_or_quiet_producer_is_no_gap() {
 #[tokio::test]
 async fn a_record_that_cannot_be_read_blocks_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let store = store(&engine);
     let mut mixed = batch(producer(1), 1..=5);
     push(&mut mixed, Position { producer: producer(1), boot: 1, seq: 6 }, What::Junk("{\"hello\""), 6);
@@ -397,7 +388,7 @@ fn life_of(producer: Uuid, from: u64, to: u64, size: u64) -> Vec<Batch> {
 async fn killing_the_engine_in_the_middle_of_inserts_loses_and_doubles_nothing() {
     const LAST: u64 = 40_000;
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let port = engine.http_url.rsplit(':').next().unwrap().parse().unwrap();
     let (store, data) = (store(&engine), dir.path().to_owned());
     let killer = tokio::task::spawn_blocking(move || {
@@ -424,6 +415,37 @@ async fn killing_the_engine_in_the_middle_of_inserts_loses_and_doubles_nothing()
     assert_eq!(stored(&engine), format!("{all}\t{all}\t1\t{all}"));
 }
 
+#[tokio::test]
+async fn verify_tells_what_is_missing_and_what_is_known_to_be_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(dir.path());
+    let store = store(&engine);
+    let (whole, holed) = (producer(1), producer(2));
+    let mut batches = vec![batch(whole, 1..=100), batch(holed, 1..=10)];
+    let mut told = Batch::new("audit.events", 1);
+    push(&mut told, Position { producer: holed, boot: 1, seq: 16 }, What::Loss(11, 15), 16);
+    batches.push(told);
+    batches.push(batch(holed, 17..=20));
+    live(&store, batches, false).await;
+    let report = verify::verify(&store, None).await.unwrap();
+    let boot = |n: usize| {
+        let b = &report.boots[n];
+        (b.first_seq, b.last_seq, b.records, b.known_lost)
+    };
+    assert_eq!((boot(0), boot(1)), ((1, 100, 100, 0), (1, 20, 15, 5)));
+    assert_eq!((report.missing(), report.gaps.len()), (0, 0));
+    // Somebody deletes rows.
+    let delete = "ALTER TABLE audit.events DELETE WHERE seq IN (7, 8, 90) \
+                  AND producer = '01900000-0000-7000-8000-000000000001' SETTINGS mutations_sync = 2";
+    sql(&engine, delete);
+    let report = verify::verify(&store, Some(whole)).await.unwrap();
+    let gaps: Vec<_> = report.gaps.iter().map(|g| (g.producer, g.boot, g.first, g.last)).collect();
+    assert_eq!(gaps, [(whole, 1, 7, 8), (whole, 1, 90, 90)]);
+    assert_eq!((report.boots.len(), report.missing()), (1, 3));
+    assert!(report.to_string().contains("not complete: 0 known lost, 3 missing"), "{report}");
+    assert_eq!(verify::verify(&store, Some(holed)).await.unwrap().missing(), 0);
+}
+
 /// A record of the journal.
 struct Stored(Uuid, Vec<u8>);
 
@@ -439,7 +461,7 @@ impl sidelog_journal::Storable for Stored {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_is_read_to_its_end_and_committed() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let store = store(&engine);
     let opened =
         sidelog_journal::Journal::open(sidelog_journal::Options::new(dir.path().join("journal"))).unwrap();
@@ -486,7 +508,7 @@ fn cpu(pid: u32) -> f64 {
 #[ignore = "a measurement"]
 async fn speed() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(engine) = engine(dir.path()) else { return };
+    let engine = engine(dir.path());
     let store = store(&engine);
     live(&store, vec![batch(producer(9), 1..=100)], false).await;
     for size in [1_000u64, 10_000, 50_000] {

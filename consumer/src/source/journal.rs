@@ -77,7 +77,8 @@ fn batch(records: &[Record]) -> Option<(Batch, Mark)> {
             Kind::Data => stamp(out, &at, RecordKind::Event, &record.payload),
             Kind::Loss { first, last, reason, time } => {
                 let time = jiff::Timestamp::try_from(*time).unwrap_or_default();
-                let loss = Loss { first: *first, last: *last, reason: reason.as_str().into(), time };
+                let loss =
+                    Loss { boot: None, first: *first, last: *last, reason: reason.as_str().into(), time };
                 // Numbers, a word and a time always serialise.
                 let json = serde_json::to_vec(&loss).unwrap_or_default();
                 stamp(out, &at, RecordKind::Loss, &json);

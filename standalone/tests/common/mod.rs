@@ -2,31 +2,35 @@
 
 #![allow(dead_code)] // each test file uses its part
 
-use sidelog_standalone::engine::{Account, Engine, EngineError, EngineOptions};
+use sidelog_standalone::engine::{Account, Engine, EngineOptions};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub const READY: Duration = Duration::from_secs(60);
 
+/// The engine's library, where `scripts/deps.sh` put it. Without it nothing here would be tested.
+fn library() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
+    let vendor = PathBuf::from(package).join("../.deps/engine/node_modules/@chdb");
+    let packages = std::fs::read_dir(&vendor).into_iter().flatten().flatten();
+    let mut files = packages.flat_map(|p| ["libchdb.so", "libchdb.dylib"].map(|name| p.path().join(name)));
+    files
+        .find(|file| file.is_file())
+        .expect("the engine is not installed: run `make test`, or scripts/deps.sh engine")
+}
+
 pub fn options(data: &Path) -> EngineOptions {
     EngineOptions {
+        library: Some(library()),
         executable: Some(env!("CARGO_BIN_EXE_sidelog-standalone").into()),
         ..EngineOptions::new(data)
     }
 }
 
-/// None where the library is absent.
-pub fn start(data: &Path) -> Option<Engine> {
-    match Engine::start_ready(&options(data), READY) {
-        Ok(engine) => Some(engine),
-        Err(error @ EngineError::NoLibrary { .. }) => {
-            eprintln!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+pub fn start(data: &Path) -> Engine {
+    Engine::start_ready(&options(data), READY).unwrap()
 }
 
 /// Status and body of one query.
