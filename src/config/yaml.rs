@@ -24,12 +24,32 @@ pub(super) struct File {
     /// The service's name, in every event.
     #[schemars(example = &"orders")]
     pub service: At<String>,
-    /// Address that clients connect to.
+    /// Address that clients connect to, or `unix:/path` of a socket file.
     #[schemars(example = &"0.0.0.0:15080")]
     pub listen: At<String>,
-    /// The service itself. One connection is opened to it for each client connection.
+    /// The mode of the socket file of `listen: unix:/path`.
+    #[schemars(example = &"0660")]
+    pub listen_mode: At<Mode>,
+    /// TLS for clients. Without it, `listen` speaks plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<At<Tls>>,
+    /// Load balancers that begin each connection with a PROXY header (version 1 or 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<At<ProxyProtocol>>,
+    /// The service itself: `http://`, `https://` or `unix:/path`. One connection is opened to it for each
+    /// client connection.
     #[schemars(example = &"http://127.0.0.1:8080")]
     pub upstream: At<String>,
+    /// How the service is spoken to where `upstream` is https://.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_tls: Option<At<UpstreamTls>>,
+    /// How the service is told the client's address.
+    #[schemars(example = &"x_forwarded_for")]
+    pub forward_address: At<ForwardAddress>,
+    /// The address of this host that connections to the service come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"127.0.0.2")]
+    pub source_address: Option<At<String>>,
     /// OpenAPI documents (2.0, 3.0, 3.1, 3.2) that name the operations; relative to this file.
     #[schemars(schema_with = "text_or_list", extend("examples" = [["openapi.yaml"]]))]
     pub openapi: Texts,
@@ -61,6 +81,93 @@ pub(super) struct File {
     pub reload: Reload,
 }
 
+/// The listener's certificate, and who may connect. Files are PEM, relative to this file, and read again
+/// when they change.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["cert_file", "key_file"]))]
+pub(super) struct Tls {
+    /// The listener's certificate and those between it and its CA.
+    #[schemars(example = &"tls.crt")]
+    pub cert_file: At<String>,
+    /// Its private key, not encrypted.
+    #[schemars(example = &"tls.key")]
+    pub key_file: At<String>,
+    /// The CA that clients' certificates are verified against.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"clients-ca.crt")]
+    pub client_ca_file: Option<At<String>>,
+    /// Whether clients are asked for a certificate: `required` where `client_ca_file` is given, else
+    /// `none`. One that is presented must be valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"optional")]
+    pub client_auth: Option<At<ClientAuth>>,
+    /// How often the files are looked at; 0s: never.
+    #[schemars(example = &"10s")]
+    pub reload: At<Span>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ClientAuth {
+    /// No client is asked.
+    None,
+    /// A client may present one.
+    Optional,
+    /// Nobody connects without one.
+    Required,
+}
+
+/// TLS to the service. Its certificate is always verified. Files are PEM, relative to this file, and read
+/// again when they change.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct UpstreamTls {
+    /// The only CA that is believed; without it, those of this system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"service-ca.crt")]
+    pub ca_file: Option<At<String>>,
+    /// The name the service's certificate must have; without it, the host of `upstream`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"orders.example.com")]
+    pub sni: Option<At<String>>,
+    /// The certificate Sidelog presents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"sidelog.crt")]
+    pub client_cert_file: Option<At<String>>,
+    /// Its private key, not encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"sidelog.key")]
+    pub client_key_file: Option<At<String>>,
+    /// How often the files are looked at; 0s: never.
+    #[schemars(example = &"10s")]
+    pub reload: At<Span>,
+}
+
+/// From whom a PROXY header must come. From anyone else one is malformed HTTP, and refused.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["from"]))]
+pub(super) struct ProxyProtocol {
+    /// Addresses and networks of the load balancers.
+    #[schemars(schema_with = "text_or_list", extend("minItems" = 1, "examples" = [["10.0.0.0/8"]]))]
+    pub from: Texts,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ForwardAddress {
+    /// Not at all: requests pass byte for byte.
+    #[default]
+    None,
+    /// One `X-Forwarded-For` line at the end of each request head.
+    XForwardedFor,
+    /// One `Forwarded` line (RFC 7239) at the end of each request head.
+    Forwarded,
+    /// A PROXY header of version 2 at the start of each connection.
+    ProxyV2,
+}
+
 /// Which calls are recorded, and how much of them.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -84,6 +191,9 @@ pub(super) struct Audit {
     /// A call that is open for longer is told of before it ends; `0s`: never.
     #[schemars(example = &"30s")]
     pub started_after: At<Span>,
+    /// Refused requests recorded each second, at most; 0: they are only counted.
+    #[schemars(range(max = 10_000), example = 10)]
+    pub refusals_per_second: At<u32>,
 }
 
 /// A path, template or glob, or one of `operation`, `tag` and `path`.
@@ -531,12 +641,52 @@ pub(super) struct Relay {
     /// connection. 0: any number.
     #[schemars(range(max = 1_000_000), example = 200)]
     pub max_resets: At<u32>,
-    /// `Upgrade` protocols that may become a tunnel.
-    #[schemars(schema_with = "text_or_list", extend("examples" = [["websocket"]]))]
-    pub upgrades: Texts,
+    /// How long a connection may stand still when one side has finished and only the other holds it
+    /// open; 0s: for ever.
+    #[schemars(example = &"5m")]
+    pub stall_timeout: At<Span>,
+    /// How long a client may go on sending after its connection was closed.
+    #[schemars(example = &"2s")]
+    pub close_timeout: At<Span>,
+    /// `Upgrade` protocols that may become a tunnel: names, or names with paths.
+    #[schemars(schema_with = "upgrades", extend("examples" = [["websocket"]]))]
+    pub upgrades: Vec<At<Upgrade>>,
+    /// What becomes of a request that offers another upgrade.
+    #[schemars(example = &"refuse")]
+    pub other_upgrades: At<OtherUpgrades>,
     /// Worker threads; 0: one per core.
     #[schemars(range(max = 1024), example = 0)]
     pub threads: At<u32>,
+}
+
+/// A protocol, or a protocol and where.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Upgrade {
+    Protocol(String),
+    At(UpgradeAt),
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["protocol", "paths"]))]
+pub(super) struct UpgradeAt {
+    /// The protocol's name.
+    #[schemars(example = &"websocket")]
+    pub protocol: String,
+    /// Paths and globs where it may become a tunnel.
+    #[schemars(extend("minItems" = 1, "examples" = [["/ws/**"]]))]
+    pub paths: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OtherUpgrades {
+    /// It passes like any other; a service that takes the offer up is cut off.
+    #[default]
+    Pass,
+    /// It gets 400.
+    Refuse,
 }
 
 /// Everything in one process: only `sidelog-standalone` reads this.
@@ -570,7 +720,13 @@ impl Default for File {
             version: At::unset(1u32),
             service: text(""),
             listen: text("0.0.0.0:15080"),
+            listen_mode: At::unset(Mode("0660".into())),
+            tls: None,
+            proxy_protocol: None,
             upstream: text(""),
+            upstream_tls: None,
+            forward_address: At::unset(ForwardAddress::None),
+            source_address: None,
             openapi: Vec::new(),
             base_path: vec![text("auto")],
             multi_segment: Vec::new(),
@@ -601,6 +757,31 @@ impl Default for Audit {
             level: At::unset(Level::Request),
             delivery: At::unset(Delivery::Written),
             started_after: At::unset(Span("5s".into())),
+            refusals_per_second: At::unset(10u32),
+        }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Tls {
+            cert_file: text(""),
+            key_file: text(""),
+            client_ca_file: None,
+            client_auth: None,
+            reload: At::unset(Span("10s".into())),
+        }
+    }
+}
+
+impl Default for UpstreamTls {
+    fn default() -> Self {
+        UpstreamTls {
+            ca_file: None,
+            sni: None,
+            client_cert_file: None,
+            client_key_file: None,
+            reload: At::unset(Span("10s".into())),
         }
     }
 }
@@ -720,7 +901,10 @@ impl Default for Relay {
             max_connections: At::unset(0u32),
             max_streams: At::unset(1000u32),
             max_resets: At::unset(200u32),
-            upgrades: vec![text("websocket")],
+            stall_timeout: At::unset(Span("5m".into())),
+            close_timeout: At::unset(Span("2s".into())),
+            upgrades: vec![At::unset(Upgrade::Protocol("websocket".into()))],
+            other_upgrades: At::unset(OtherUpgrades::Pass),
             threads: At::unset(0u32),
         }
     }
@@ -769,12 +953,21 @@ spelled! {
     Span, { "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h)$" }
 }
 spelled! {
+    /// A file's mode: `0660`.
+    Mode, { "type": ["string", "number"], "pattern": "^0?[0-7]{3}$" }
+}
+spelled! {
     /// A property's value.
     Scalar, { "type": ["string", "number", "boolean"] }
 }
 
 fn text_or_list(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
+}
+
+fn upgrades(generator: &mut SchemaGenerator) -> Schema {
+    let list = generator.subschema_for::<Vec<Upgrade>>();
+    json_schema!({ "anyOf": [{ "type": "string" }, list] })
 }
 
 fn base_path(_: &mut SchemaGenerator) -> Schema {

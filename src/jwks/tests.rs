@@ -34,7 +34,7 @@ impl Server {
     fn secure(answer: impl Into<Vec<u8>>) -> Server {
         let chain = vec![CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -141,7 +141,7 @@ fn watcher(extractor: &Extractor) -> Watcher {
 fn verdict(extractor: &Extractor, token: &str) -> String {
     let (raw, index) = head("POST", "/", &[("Authorization", &format!("Bearer {token}"))]);
     let peer = "192.0.2.1".parse().unwrap();
-    let (actor, _) = extractor.actor_at(&Head { raw: &raw, index: &index }, peer, NOW);
+    let (actor, _) = extractor.actor_at(&Head { raw: &raw, index: &index }, &peer, NOW);
     assert_eq!(actor.verified, actor.unverified_reason.is_empty());
     actor.unverified_reason.into_owned()
 }

@@ -8,7 +8,7 @@ use super::mux::{Broken, Mux, Reader, Side, Step};
 use super::streams::{Fate, Stream};
 use crate::head::Head;
 use crate::relay::parse::Refusal;
-use crate::relay::{BodyEnd, Call, End, Observer};
+use crate::relay::{BodyEnd, Call, End, Observer, Upgrades};
 
 /// Frames of one block. Nobody needs more; each costs its sender nine bytes (CVE-2024-27316).
 const MAX_CONTINUATIONS: usize = 32;
@@ -44,15 +44,16 @@ impl<O: Observer> Mux<O> {
         let Some(located) = reader.locate(header, bytes)? else { return Ok(Step::More) };
         self.decode(from, &located, bytes)?;
         let end = header.has(flag::END_STREAM);
+        let opens = from == Side::Client && header.stream > self.last;
         let verdict = match (from, header.kind) {
-            (Side::Client, _) if header.stream > self.last => self.request(header.stream, end)?,
+            (Side::Client, _) if opens => self.request(header.stream, end)?,
             (Side::Client, _) => self.trailers(header.stream, end)?,
             (Side::Service, kind::HEADERS) => self.response(header.stream, end),
             (Side::Service, _) => self.promise(header.stream, located.promised),
         };
         let step = match (verdict, self.reader(from).rewrite) {
             (Verdict::Pass, None) => Step::Pass(located.total),
-            (Verdict::Pass, Some(_)) => self.rewritten(from, header, &located),
+            (Verdict::Pass, Some(_)) => self.rewritten(from, header, &located, opens),
             (Verdict::Drop, rewrite) => {
                 if rewrite.is_none() && self.list.touched {
                     self.reader(from).rewrite = Some(false);
@@ -104,7 +105,9 @@ impl<O: Observer> Mux<O> {
         let read = message::request(&mut self.list, &mut self.index, end, self.heads, &self.upgrades);
         let begun = read.and_then(|request| {
             let head = Head { raw: &self.list.bytes, index: &self.index };
-            let call = self.observer.begin(head, &request.framing).map_err(Flaw::Unwanted)?;
+            let checked = self.forward.as_ref().map_or(Ok(()), |forward| forward.check(&head));
+            let call = checked.and_then(|()| self.observer.begin(head, &request.framing));
+            let call = call.map_err(Flaw::Unwanted)?;
             Ok((request, call))
         });
         let (request, mut call) = match begun {
@@ -219,7 +222,7 @@ impl<O: Observer> Mux<O> {
         if self.streams.len() >= self.bounds.max_streams {
             return Verdict::Pass;
         }
-        let read = message::request(&mut self.list, &mut self.index, true, self.heads, &[]);
+        let read = message::request(&mut self.list, &mut self.index, true, self.heads, &Upgrades::default());
         let call = read.ok().and_then(|request| {
             let head = Head { raw: &self.list.bytes, index: &self.index };
             self.observer.begin(head, &request.framing).ok()
@@ -228,13 +231,18 @@ impl<O: Observer> Mux<O> {
         Verdict::Pass
     }
 
-    /// The block again, as literals: what it says no longer depends on a table.
-    fn rewritten(&mut self, from: Side, header: Header, located: &Located) -> Step {
+    /// The block again, as literals: what it says no longer depends on a table. `opens`: it is that of a
+    /// request, which may have a field added.
+    fn rewritten(&mut self, from: Side, header: Header, located: &Located, opens: bool) -> Step {
         let mut block = Vec::with_capacity(self.list.bytes.len() + 4 * self.list.fields.len() + 1);
         if self.reader(from).rewrite.replace(true) == Some(false) {
             block.push(hpack::FORGET);
         }
         for (name, value) in self.list.iter() {
+            hpack::put_literal(&mut block, name, value);
+        }
+        if let (Some(forward), true) = (&self.forward, opens) {
+            let (name, value) = forward.field();
             hpack::put_literal(&mut block, name, value);
         }
         let promised = located.promised.to_be_bytes();

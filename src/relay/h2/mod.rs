@@ -42,7 +42,7 @@ mod message;
 mod mux;
 mod streams;
 
-pub use link::run;
+pub use link::Opening;
 
 /// Bounds of one connection, beside those of heads.
 #[derive(Debug, Clone, Copy)]

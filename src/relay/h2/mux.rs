@@ -9,7 +9,8 @@ use super::hpack::{Decoder, List, MAX_TABLE};
 use super::streams::{Fate, Storm, Streams};
 use crate::head::HeadIndex;
 use crate::relay::parse::{HeadLimits, Refusal};
-use crate::relay::{BodyEnd, Call, End, Observer};
+use crate::relay::{BodyEnd, Call, End, Forward, Observer, Settings, Upgrades};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Who sends.
@@ -126,7 +127,9 @@ pub struct Mux<O: Observer> {
     pub(super) streams: Streams<O::Call>,
     pub(super) heads: HeadLimits,
     pub(super) bounds: Limits,
-    pub(super) upgrades: Vec<String>,
+    pub(super) upgrades: Arc<Upgrades>,
+    /// Added to each request.
+    pub(super) forward: Option<Forward>,
     /// The client's latest stream.
     pub(super) last: u32,
     /// Scratch, reused from block to block.
@@ -144,25 +147,25 @@ pub struct Mux<O: Observer> {
 }
 
 impl<O: Observer> Mux<O> {
-    pub fn new(
-        observer: O,
-        heads: HeadLimits,
-        bounds: Limits,
-        upgrades: Vec<String>,
-        response: usize,
-    ) -> Self {
+    /// `response`: bytes of an answer's header block.
+    pub fn new(observer: O, settings: &Settings, forward: Option<Forward>, response: usize) -> Self {
+        let (heads, bounds) = (settings.limits, settings.http2);
         let both = |encoded: usize, fields: usize| BlockLimits {
             encoded,
             decoded: super::hpack::Bounds { bytes: 2 * encoded, fields },
         };
+        let mut client = Reader::new(Side::Client, both(heads.max_bytes, 4 * heads.max_fields));
+        // A field is added to every request: each block is written anew.
+        client.rewrite = forward.is_some().then_some(false);
         Mux {
             observer,
-            client: Reader::new(Side::Client, both(heads.max_bytes, 4 * heads.max_fields)),
+            client,
+            forward,
             service: Reader::new(Side::Service, both(response, response / 32)),
             streams: Streams::default(),
             heads,
             bounds,
-            upgrades,
+            upgrades: settings.upgrades.clone(),
             last: 0,
             list: List::default(),
             index: HeadIndex::default(),
@@ -461,10 +464,12 @@ impl<O: Observer> Mux<O> {
 
     /// Ends a stream that has become malformed, for both sides and for nobody else.
     pub(super) fn abort(&mut self, id: u32, reason: &'static str) -> Result<(), Broken> {
+        let mut recorded = false;
         if let Some(mut stream) = self.streams.remove(id) {
+            recorded = stream.call.as_ref().is_some_and(Call::is_recorded);
             end_broken(&mut stream, "request_malformed");
         }
-        self.observer.refused(Refusal { status: 400, reason }, &[]);
+        self.observer.malformed(Refusal { status: 400, reason }, recorded);
         frame::put_reset(&mut self.client.inject, id, code::PROTOCOL_ERROR);
         frame::put_reset(&mut self.service.inject, id, code::PROTOCOL_ERROR);
         self.streams.remember(id, Fate::Refused);
