@@ -380,6 +380,7 @@ fn an_intent_too_long_for_its_slot_is_shortened() {
             format!("/v1/orders/{wide}"),
             format!("User-Agent: {wide}\r\nX-Request-Id: {wide}\r\nX-User-Id: {wide}\r\n"),
         ),
+        ("/v1/orders".into(), format!("X-Audit-Reason: {wide}\r\n")),
     ] {
         let mut world = World::new();
         let raw = format!("DELETE {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
