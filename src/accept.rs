@@ -11,7 +11,8 @@ use crate::metrics::Metrics;
 use crate::proxy_protocol::{self, Told};
 use crate::pseudonym::Pseudonyms;
 use crate::relay::{Protocol, Refusal, Wire};
-use crate::tls::{Error, Live};
+use crate::tls::{Error, Listener, Live};
+use crate::upstream::{Route, Upstream};
 use ipnet::IpNet;
 use pingora_core::protocols::GetSocketDigest;
 use pingora_core::protocols::l4::stream::Stream as TcpLike;
@@ -24,28 +25,33 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::{self, server::Acceptor};
 use tokio_rustls::server::TlsStream;
 
 /// What a listener does with a connection before HTTP.
 #[derive(Debug)]
 pub struct Gate {
-    tls: Option<Arc<Live<ServerConfig>>>,
+    tls: Option<Arc<Live<Listener>>>,
     /// Peers that must begin with a PROXY header.
     proxies: Option<Vec<IpNet>>,
     timeout: Duration,
 }
 
 /// A connection that speaks HTTP, and who is at its other end.
-pub struct Accepted {
+pub struct Accepted<'u> {
     pub stream: ClientStream,
     /// As the handshake says; without one the client says so itself (`h2c` by prior knowledge).
     pub protocol: Protocol,
     pub peer: Peer,
-    /// As the PROXY header or the socket tells; for the service.
-    pub client: Option<SocketAddr>,
-    pub server: Option<SocketAddr>,
+    pub route: Route<'u>,
+}
+
+/// Both ends of a connection, as the socket tells or a PROXY header.
+struct Ends {
+    peer: Peer,
+    client: Option<SocketAddr>,
+    server: Option<SocketAddr>,
 }
 
 /// Why a connection is closed before its first request. The peer is the one that the socket tells.
@@ -67,33 +73,23 @@ impl Gate {
     }
 
     /// Bounded by `relay.head_timeout` as a whole.
-    pub async fn admit(&self, stream: Box<TcpLike>, pseudonyms: &Pseudonyms) -> Result<Accepted, Rejected> {
+    pub async fn admit<'u>(
+        &self,
+        mut stream: Box<TcpLike>,
+        pseudonyms: &Pseudonyms,
+        upstream: &'u Upstream,
+    ) -> Result<Accepted<'u>, Rejected> {
         let by = Instant::now() + self.timeout;
-        let mut stream = stream;
-        let (mut client, mut server) = addresses(&stream);
-        let mut peer = Peer { ip: client.map(|a| a.ip().to_canonical()), ..Peer::default() };
-        if self.expects_header(&peer) {
-            let told = tokio::time::timeout_at(by, proxy_protocol::read(&mut stream)).await;
-            match told.unwrap_or(Err(proxy_protocol::Error::Malformed)) {
-                Ok(Told::Nothing) => {}
-                Ok(Told::Unix) => {
-                    (client, server) = (None, None);
-                    peer = Peer { ip: None, proxied: true, ..peer };
-                }
-                Ok(Told::Addresses { client: from, server: to }) => {
-                    (client, server) = (Some(from), Some(to));
-                    peer = Peer { ip: Some(from.ip().to_canonical()), proxied: true, ..peer };
-                }
-                Err(_) => return Err(rejected(peer, "proxy_protocol")),
-            }
-        }
+        let ends = self.introduce(&mut stream, by).await?;
+        let mut route = upstream.route(ends.client, ends.server);
+        let mut peer = ends.peer;
         let Some(tls) = &self.tls else {
             let stream = ClientStream::Plain(stream);
-            return Ok(Accepted { stream, protocol: Protocol::Http1, peer, client, server });
+            return Ok(Accepted { stream, protocol: Protocol::Http1, peer, route });
         };
         peer.tls = true;
-        let stream = match tokio::time::timeout_at(by, TlsAcceptor::from(tls.get()).accept(stream)).await {
-            Ok(Ok(stream)) => Box::new(stream),
+        let stream = match tokio::time::timeout_at(by, shake(&tls.get(), stream, &mut route)).await {
+            Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(unshaken(peer, &error)),
             Err(_) => return Err(rejected(peer, "tls_timeout")),
         };
@@ -102,14 +98,50 @@ impl Gate {
         if let Some(own) = session.peer_certificates().and_then(|chain| chain.first()) {
             peer.certificate = Some(Arc::new(Certificate::new(own, pseudonyms)));
         }
-        let stream = ClientStream::Tls(stream);
-        Ok(Accepted { stream, protocol: Protocol::Http1, peer, client, server })
+        let protocol = Protocol::agreed(session.alpn_protocol());
+        Ok(Accepted { stream: ClientStream::Tls(stream), protocol, peer, route })
+    }
+
+    /// Reads the PROXY header where one must come.
+    async fn introduce(&self, stream: &mut TcpLike, by: Instant) -> Result<Ends, Rejected> {
+        let (client, server) = addresses(stream);
+        let peer = Peer { ip: client.map(|a| a.ip().to_canonical()), ..Peer::default() };
+        let ends = Ends { peer, client, server };
+        if !self.expects_header(&ends.peer) {
+            return Ok(ends);
+        }
+        let told = tokio::time::timeout_at(by, proxy_protocol::read(stream)).await;
+        let proxied = Peer { proxied: true, ..ends.peer.clone() };
+        match told {
+            Ok(Ok(Told::Nothing)) => Ok(ends),
+            Ok(Ok(Told::Unix)) => {
+                Ok(Ends { peer: Peer { ip: None, ..proxied }, client: None, server: None })
+            }
+            Ok(Ok(Told::Addresses { client, server })) => {
+                let peer = Peer { ip: Some(client.ip().to_canonical()), ..proxied };
+                Ok(Ends { peer, client: Some(client), server: Some(server) })
+            }
+            Ok(Err(_)) | Err(_) => Err(rejected(ends.peer, "proxy_protocol")),
+        }
     }
 
     fn expects_header(&self, peer: &Peer) -> bool {
         let Some(proxies) = &self.proxies else { return false };
         peer.ip.is_some_and(|ip| proxies.iter().any(|net| net.contains(&ip)))
     }
+}
+
+/// The TLS handshake. A client that would speak HTTP/2 may do so if the service does.
+async fn shake(
+    listener: &Listener,
+    stream: Box<TcpLike>,
+    route: &mut Route<'_>,
+) -> io::Result<Box<TlsStream<Box<TcpLike>>>> {
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let http2 = Protocol::Http2.alpn();
+    let offered = hello.client_hello().alpn().is_some_and(|mut names| names.any(|name| name == http2));
+    let only = if offered { route.speaks().await } else { Some(Protocol::Http1) };
+    Ok(Box::new(hello.into_stream(listener.offering(only)).await?))
 }
 
 fn addresses(stream: &TcpLike) -> (Option<SocketAddr>, Option<SocketAddr>) {

@@ -61,8 +61,6 @@ metrics! {
     upstream_not_http2: Counter = "sidelog_upstream_not_http2",
     /// Audit events written to the journal.
     events: Counter = "sidelog_events",
-    /// Records of calls that are still open.
-    started: Counter = "sidelog_started_records",
     /// Events of calls that matched no operation.
     unmatched: Counter = "sidelog_unmatched_events",
     /// Events of calls that fit several operations equally.

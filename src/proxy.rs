@@ -245,7 +245,7 @@ impl Drop for Counted<'_> {
 impl App {
     /// One connection: what comes before HTTP, then the protocol that is spoken.
     async fn serve(&self, stream: Box<TcpLike>, shutdown: &ShutdownWatch) {
-        let accepted = match self.gate.admit(stream, self.auditor.pseudonyms()).await {
+        let accepted = match self.gate.admit(stream, self.auditor.pseudonyms(), &self.upstream).await {
             Ok(accepted) => accepted,
             Err(Rejected { peer, refusal }) => {
                 if let Some(refusal) = refusal {
@@ -259,13 +259,13 @@ impl App {
             // An error means that the sender is gone: the sidecar is going down.
             let _ = shutdown.wait_for(|stop| *stop).await;
         };
-        let Accepted { stream, protocol, peer, client, server } = accepted;
-        let route = self.upstream.route(client, server);
+        let Accepted { stream, protocol, peer, mut route } = accepted;
         let forward = self.forward(peer.ip);
         let watcher = Watcher::new(self.auditor.clone(), peer);
         match protocol {
             Protocol::Http1 => {
-                let relay = Connection::new(stream, watcher).forwarding(forward);
+                let opened = route.opened(protocol);
+                let relay = Connection::new(stream, watcher).forwarding(forward).connected(opened);
                 relay.run(route, &self.settings, drain).await;
             }
             Protocol::Http2 => {

@@ -144,6 +144,7 @@ impl<'a> FirstLine<'a> {
         let version = match version {
             b"HTTP/1.1" => "1.1",
             b"HTTP/1.0" => "1.0",
+            b"HTTP/2" => "2",
             _ => "",
         };
         FirstLine { method, target: target.get(..MAX_TARGET).unwrap_or(target), version }
@@ -176,6 +177,7 @@ mod tests {
         assert_eq!(line("POST /a?b=c HTTP/1.1\r\nHost: a"), words("POST", "/a?b=c", "1.1"));
         assert_eq!(line("\r\nPOST /a HTTP/1.0\nHost: a"), words("POST", "/a", "1.0"));
         assert_eq!(line("POST /a b HTTP/1.1\r\n"), words("POST", "/a b", "1.1"));
+        assert_eq!(line("POST /a HTTP/2"), words("POST", "/a", "2"));
         assert_eq!(line("POST /a"), words("POST", "/a", ""));
         assert_eq!(line("POST"), words("POST", "", ""));
         assert_eq!(line("POST /a HTTP/3\r\n"), words("POST", "/a", ""));

@@ -4,7 +4,7 @@
 //! thing on the connection. Never: retries, pools, or tries a second address.
 
 use crate::auditor::StartError;
-use crate::config::{self, Config, ForwardAddress};
+use crate::config::{self, Config, ForwardAddress, Http2};
 use crate::metrics::Metrics;
 use crate::proxy_protocol;
 use crate::relay::{Dial, DialError, Protocol, Wire};
@@ -31,6 +31,7 @@ pub struct Upstream {
     source: Option<IpAddr>,
     proxy_header: bool,
     handshake: Duration,
+    http2: Http2,
 }
 
 #[derive(Debug)]
@@ -58,13 +59,14 @@ impl Upstream {
             source: config.source_address,
             proxy_header: config.forward_address == ForwardAddress::ProxyV2,
             handshake: config.relay.head_timeout,
+            http2: config.upstream_http2,
         })
     }
 
     /// The way for one client connection: `client` as it is to be told, and the address it came to.
     pub fn route(&self, client: Option<SocketAddr>, server: Option<SocketAddr>) -> Route<'_> {
         let header = self.proxy_header.then(|| proxy_protocol::write(client, server));
-        Route { upstream: self, header }
+        Route { upstream: self, header, ready: None }
     }
 
     async fn tcp(&self, to: SocketAddr) -> io::Result<TcpStream> {
@@ -81,9 +83,61 @@ impl Upstream {
 pub struct Route<'a> {
     upstream: &'a Upstream,
     header: Option<Vec<u8>>,
+    /// Opened to learn what the service speaks, and that.
+    ready: Option<(ServiceStream, Protocol)>,
 }
 
 impl Route<'_> {
+    /// What is to be agreed to with a client that would speak HTTP/2. A service behind TLS is asked: its
+    /// connection for this client is opened now. `None`: both may be, and it will be seen.
+    pub async fn speaks(&mut self) -> Option<Protocol> {
+        match (self.upstream.http2, &self.upstream.tls) {
+            (Http2::Off, _) | (Http2::Auto, None) => Some(Protocol::Http1),
+            (Http2::On, _) => None,
+            (Http2::Auto, Some(_)) => {
+                // One that cannot be reached is dialled again for the first request, which is then answered.
+                let opened = self.connect(&[Protocol::Http2, Protocol::Http1]).await.ok()?;
+                let (_, agreed) = self.ready.insert(opened);
+                Some(*agreed)
+            }
+        }
+    }
+
+    /// The connection that was opened to ask, if this is spoken on it.
+    pub fn opened(&mut self, protocol: Protocol) -> Option<ServiceStream> {
+        self.ready.take_if(|(_, agreed)| *agreed == protocol).map(|(stream, _)| stream)
+    }
+
+    /// Opens the connection, offering these in a handshake.
+    async fn connect(&self, offers: &[Protocol]) -> Result<(ServiceStream, Protocol), DialError> {
+        let failed = |error: &io::Error, what: &'static str| {
+            tracing::debug!(%error, what, "the service cannot be reached");
+        };
+        let plain = self.open().await.map_err(|e| {
+            failed(&e, "connect");
+            DialError::CONNECT
+        })?;
+        let (stream, (tls, name)) = match (plain, &self.upstream.tls) {
+            (ServiceStream::Tcp(stream), Some(tls)) => (stream, tls),
+            (plain, _) => return Ok((plain, offers.first().copied().unwrap_or(Protocol::Http1))),
+        };
+        let connector = TlsConnector::from(tls.get());
+        let connector = connector.with_alpn(offers.iter().map(|p| p.alpn().to_vec()).collect());
+        let handshake = connector.connect(name.clone(), stream);
+        match tokio::time::timeout(self.upstream.handshake, handshake).await {
+            Ok(Ok(stream)) => {
+                let agreed = Protocol::agreed(stream.get_ref().1.alpn_protocol());
+                Ok((ServiceStream::Tls(Box::new(stream)), agreed))
+            }
+            Ok(Err(error)) if is_no_protocol(&error) => Err(disagreement(offers)),
+            Ok(Err(error)) => {
+                failed(&error, "TLS handshake");
+                Err(DialError::TLS)
+            }
+            Err(_) => Err(DialError::TLS),
+        }
+    }
+
     async fn greet<S: AsyncWrite + Unpin>(&self, stream: &mut S) -> io::Result<()> {
         match &self.header {
             Some(header) => stream.write_all(header).await,
@@ -113,39 +167,18 @@ impl Dial for Route<'_> {
     type Stream = ServiceStream;
 
     async fn dial(&mut self, protocol: Protocol) -> Result<ServiceStream, DialError> {
-        let failed = |error: &io::Error, what: &'static str| {
-            tracing::debug!(%error, what, "the service cannot be reached");
-        };
-        let plain = self.open().await.map_err(|e| {
-            failed(&e, "connect");
-            DialError::CONNECT
-        })?;
-        let (stream, (tls, name)) = match (plain, &self.upstream.tls) {
-            (ServiceStream::Tcp(stream), Some(tls)) => (stream, tls),
-            (plain, _) => return Ok(plain),
-        };
-        let connector = TlsConnector::from(tls.get());
-        let connector = connector.with_alpn(vec![protocol.alpn().to_vec()]);
-        let handshake = connector.connect(name.clone(), stream);
-        match tokio::time::timeout(self.upstream.handshake, handshake).await {
-            Ok(Ok(stream)) if protocol == Protocol::Http2 && agreed(&stream) != Protocol::Http2 => {
-                Err(DialError::NOT_HTTP2)
-            }
-            Ok(Ok(stream)) => Ok(ServiceStream::Tls(Box::new(stream))),
-            Ok(Err(error)) if is_no_protocol(&error) => Err(DialError::NOT_HTTP2),
-            Ok(Err(error)) => {
-                failed(&error, "TLS handshake");
-                Err(DialError::TLS)
-            }
-            Err(_) => Err(DialError::TLS),
+        if let Some(stream) = self.opened(protocol) {
+            return Ok(stream);
         }
+        let (stream, agreed) = self.connect(&[protocol]).await?;
+        // One that says nothing speaks HTTP/1.1; over TLS, HTTP/2 must be agreed to.
+        if agreed == protocol { Ok(stream) } else { Err(disagreement(&[protocol])) }
     }
 }
 
-/// What a service has agreed to. One that knows nothing of ALPN speaks HTTP/1.1.
-fn agreed(stream: &TlsStream<TcpStream>) -> Protocol {
-    let (_, session) = stream.get_ref();
-    if session.alpn_protocol() == Some(Protocol::Http2.alpn()) { Protocol::Http2 } else { Protocol::Http1 }
+/// What a service that speaks none of these is in an event.
+fn disagreement(offers: &[Protocol]) -> DialError {
+    if offers.contains(&Protocol::Http2) { DialError::NOT_HTTP2 } else { DialError::TLS }
 }
 
 /// The service speaks nothing of what was offered.

@@ -6,7 +6,7 @@
 use super::load::{Check, quoted};
 use super::problem::Pos;
 use super::tree::At;
-use super::{ClientAuth, ForwardAddress, Listen, Tls, UpgradeRule, Upstream, UpstreamTls, yaml};
+use super::{ClientAuth, ForwardAddress, Http2, Listen, Tls, UpgradeRule, Upstream, UpstreamTls, yaml};
 use crate::tls::{self, Part};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -200,6 +200,14 @@ pub(super) fn proxy_protocol(
     }
     let networks = check.networks(&section.value.from, "proxy_protocol.from");
     networks.into_iter().map(crate::extract::canonical_net).collect()
+}
+
+pub(super) fn upstream_http2(word: yaml::Http2) -> Http2 {
+    match word {
+        yaml::Http2::Auto => Http2::Auto,
+        yaml::Http2::On => Http2::On,
+        yaml::Http2::Off => Http2::Off,
+    }
 }
 
 pub(super) fn forward_address(word: yaml::ForwardAddress) -> ForwardAddress {

@@ -49,6 +49,7 @@ pub(super) fn validate(file: &yaml::File, dir: &Path, problems: &mut Problems) -
             .proxy_protocol
             .as_ref()
             .map(|section| edges::proxy_protocol(&mut check, section, &listen)),
+        upstream_http2: edges::upstream_http2(file.upstream_http2.value),
         forward_address: edges::forward_address(file.forward_address.value),
         source_address: edges::source_address(&mut check, file.source_address.as_ref(), &upstream),
         listen,

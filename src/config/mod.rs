@@ -154,6 +154,7 @@ pub struct Config {
     /// Peers that must begin with a PROXY header. None: nobody does.
     pub proxy_protocol: Option<Vec<IpNet>>,
     pub upstream: Upstream,
+    pub upstream_http2: Http2,
     pub forward_address: ForwardAddress,
     /// Where connections to the service come from.
     pub source_address: Option<IpAddr>,
@@ -244,6 +245,15 @@ pub struct UpstreamTls {
     pub client_cert_file: Option<PathBuf>,
     pub client_key_file: Option<PathBuf>,
     pub reload: std::time::Duration,
+}
+
+/// Whether the service speaks HTTP/2, and so what clients are offered in a TLS handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http2 {
+    /// One that is spoken to over TLS is asked; any other is taken not to.
+    Auto,
+    On,
+    Off,
 }
 
 /// How the service is told the client's address.

@@ -166,6 +166,7 @@ fn every_default() {
     assert_eq!((stall, close), (Duration::from_secs(300), Duration::from_secs(2)));
     assert!(c.tls.is_none() && c.proxy_protocol.is_none() && c.source_address.is_none());
     assert_eq!((c.forward_address, c.audit.refusals_per_second), (ForwardAddress::None, 10));
+    assert_eq!(c.upstream_http2, Http2::Auto);
     assert_eq!((c.standalone.data.as_path(), c.standalone.http_port), (Path::new("./sidelog-data"), 18123));
 
     let kafka = with("kafka: {brokers: kafka:9092}").kafka.unwrap();

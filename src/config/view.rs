@@ -2,7 +2,7 @@
 //! writes down the keys it knows, each either shown or replaced by `[secret]`.
 
 use super::{
-    ActorRule, Audit, BasePath, ClientAuth, ClientIp, Config, ForwardAddress, ForwardedCertRule, HeaderRule,
+    ActorRule, Audit, BasePath, ClientAuth, ClientIp, Config, ForwardAddress, ForwardedCertRule, HeaderRule, Http2,
     Jwks, JwksUrl, JwtRule, Listen, OnFull, Place, Reason, Redact, Relay, Rule, Selector, Tls, Unknown,
     UpgradeRule, Upstream, UpstreamTls,
 };
@@ -20,6 +20,7 @@ pub fn effective(config: &Config) -> Value {
         tls,
         proxy_protocol,
         upstream,
+        upstream_http2,
         forward_address,
         source_address,
         openapi,
@@ -60,6 +61,11 @@ pub fn effective(config: &Config) -> Value {
         "upstream_tls": match upstream {
             Upstream::Tcp { tls: Some(tls), .. } => service_tls(tls),
             _ => Value::Null,
+        },
+        "upstream_http2": match upstream_http2 {
+            Http2::Auto => "auto",
+            Http2::On => "on",
+            Http2::Off => "off",
         },
         "forward_address": match forward_address {
             ForwardAddress::None => "none",

@@ -43,6 +43,10 @@ pub(super) struct File {
     /// How the service is spoken to where `upstream` is https://.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_tls: Option<At<UpstreamTls>>,
+    /// Whether the service speaks HTTP/2, and so what clients are offered in a TLS handshake. Clients
+    /// without TLS just begin.
+    #[schemars(example = &"on")]
+    pub upstream_http2: At<Http2>,
     /// How the service is told the client's address.
     #[schemars(example = &"x_forwarded_for")]
     pub forward_address: At<ForwardAddress>,
@@ -152,6 +156,16 @@ pub(super) struct ProxyProtocol {
     /// Addresses and networks of the load balancers.
     #[schemars(schema_with = "text_or_list", extend("minItems" = 1, "examples" = [["10.0.0.0/8"]]))]
     pub from: Texts,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Http2 {
+    /// Where `upstream` is https://, it is asked when a client offers HTTP/2; elsewhere it does not.
+    #[default]
+    Auto,
+    On,
+    Off,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -725,6 +739,7 @@ impl Default for File {
             proxy_protocol: None,
             upstream: text(""),
             upstream_tls: None,
+            upstream_http2: At::unset(Http2::Auto),
             forward_address: At::unset(ForwardAddress::None),
             source_address: None,
             openapi: Vec::new(),

@@ -132,6 +132,11 @@ impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
         Connection { forward, ..self }
     }
 
+    /// The connection to the service is open already.
+    pub fn connected(self, upstream: Option<U>) -> Self {
+        Connection { upstream, ..self }
+    }
+
     /// Carries calls until a side closes, a request is refused, or `drain` resolves while no call is
     /// under way.
     pub async fn run(

@@ -41,6 +41,11 @@ impl Protocol {
             Protocol::Http2 => b"h2",
         }
     }
+
+    /// Of what was agreed to by name, if anything. Without a word everything speaks HTTP/1.1.
+    pub fn agreed(name: Option<&[u8]>) -> Protocol {
+        if name == Some(Protocol::Http2.alpn()) { Protocol::Http2 } else { Protocol::Http1 }
+    }
 }
 
 /// FIN, then what the peer still sends is discarded for a moment, so that no RST overtakes what was said

@@ -4,7 +4,7 @@
 //! anew. A certificate and its key are often replaced one after the other, so a pair that does not fit
 //! is left for the next look and told once.
 
-use super::{Error, client, server};
+use super::{Error, Listener, client};
 use crate::config::{Tls, UpstreamTls};
 use crate::metrics::Metrics;
 use parking_lot::RwLock;
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio_rustls::rustls::{ClientConfig, ServerConfig};
+use tokio_rustls::rustls::ClientConfig;
 
 /// Files that make one side's TLS.
 pub trait Material: Send + Sync + Clone + 'static {
@@ -25,10 +25,10 @@ pub trait Material: Send + Sync + Clone + 'static {
 }
 
 impl Material for Tls {
-    type Made = ServerConfig;
+    type Made = Listener;
 
-    fn make(&self) -> Result<ServerConfig, Error> {
-        server(self)
+    fn make(&self) -> Result<Listener, Error> {
+        Listener::new(self)
     }
 
     fn paths(&self) -> Vec<PathBuf> {

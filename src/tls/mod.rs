@@ -12,6 +12,7 @@ pub use files::{Error, Part};
 pub use live::{Live, Material};
 
 use crate::config::{ClientAuth, Tls, UpstreamTls};
+use crate::relay::Protocol;
 use files::{certificates, private_key, roots};
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
@@ -24,12 +25,40 @@ use tokio_rustls::rustls;
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
 
-/// Offered to clients, in the order of preference. The one place to extend when the relay speaks more.
-fn protocols() -> Vec<Vec<u8>> {
-    vec![b"http/1.1".to_vec()]
+/// What a listener does in a handshake, by what it may agree to.
+#[derive(Debug)]
+pub struct Listener {
+    http1: Arc<ServerConfig>,
+    http2: Arc<ServerConfig>,
+    either: Arc<ServerConfig>,
 }
 
-/// What the listener does in a handshake.
+impl Listener {
+    pub fn new(tls: &Tls) -> Result<Listener, Error> {
+        let config = server(tls)?;
+        let offering = |protocols: &[Protocol]| {
+            let mut config = config.clone();
+            config.alpn_protocols = protocols.iter().map(|p| p.alpn().to_vec()).collect();
+            Arc::new(config)
+        };
+        Ok(Listener {
+            http1: offering(&[Protocol::Http1]),
+            http2: offering(&[Protocol::Http2]),
+            either: offering(&[Protocol::Http2, Protocol::Http1]),
+        })
+    }
+
+    /// `only`: what the service speaks; `None`: both will do, HTTP/2 rather.
+    pub fn offering(&self, only: Option<Protocol>) -> Arc<ServerConfig> {
+        match only {
+            Some(Protocol::Http1) => self.http1.clone(),
+            Some(Protocol::Http2) => self.http2.clone(),
+            None => self.either.clone(),
+        }
+    }
+}
+
+/// Certificate, key and verifier of a listener.
 pub fn server(tls: &Tls) -> Result<ServerConfig, Error> {
     let certificate = certificates(Part::Certificate, &tls.cert_file)?;
     let key = private_key(Part::Key, &tls.key_file)?;
@@ -42,11 +71,9 @@ pub fn server(tls: &Tls) -> Result<ServerConfig, Error> {
         }
         _ => builder.with_no_client_auth(),
     };
-    let mut config = builder
+    builder
         .with_single_cert(certificate, key)
-        .map_err(|e| Error::new(Part::Key, &tls.key_file, misfit(&e)))?;
-    config.alpn_protocols = protocols();
-    Ok(config)
+        .map_err(|e| Error::new(Part::Key, &tls.key_file, misfit(&e)))
 }
 
 fn client_verifier(tls: &Tls, ca: &std::path::Path) -> Result<Arc<dyn ClientCertVerifier>, Error> {

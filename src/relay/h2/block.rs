@@ -140,7 +140,8 @@ impl<O: Observer> Mux<O> {
 
     /// The service never sees this stream. `code`: it is reset; otherwise it is answered.
     fn refuse(&mut self, id: u32, end: bool, refusal: Refusal, code: Option<u32>) -> Result<(), Broken> {
-        self.observer.refused(refusal, &[]);
+        let line = request_line(&self.list);
+        self.observer.refused(refusal, &line);
         match code {
             Some(code) => {
                 frame::put_reset(self.inject(Side::Service), id, code);
@@ -251,6 +252,12 @@ impl<O: Observer> Mux<O> {
         frame::put_block(&mut self.made, header, prefix, &block);
         Step::Replace(located.total)
     }
+}
+
+/// What was asked for, as far as it can be told, in HTTP/1.1's words.
+fn request_line(list: &hpack::List) -> Vec<u8> {
+    let pseudo = |wanted: &[u8]| list.iter().find(|(name, _)| *name == wanted).map_or(&b""[..], |(_, v)| v);
+    [pseudo(b":method"), b" ", pseudo(b":path"), b" HTTP/2"].concat()
 }
 
 impl Reader {

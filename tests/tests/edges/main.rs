@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "in tests a broken assumption shall end the test, with its place")]
 
 mod addresses;
+mod alpn;
+mod bounds;
 mod pki;
 mod refused;
 mod resets;

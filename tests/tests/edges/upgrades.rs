@@ -27,7 +27,8 @@ fn a_websocket_is_told_when_it_opens_and_when_it_closes() {
     let (mut socket, _) = tungstenite::client("ws://a/ws/room", stream).unwrap();
     socket.send(Message::text("hello")).unwrap();
     assert_eq!(socket.read().unwrap(), Message::text("hello"));
-    world.until_metric("sidelog_started_records_total", "", 1.0);
+    // Nothing else is in the journal yet.
+    world.until_metric("sidelog_journal_pending", "", 1.0);
     socket.close(None).unwrap();
     while socket.read().is_ok() {}
     drop(socket);
@@ -98,6 +99,16 @@ fn a_101_that_answers_another_offer_opens_nothing() {
         assert!(got.starts_with("HTTP/1.1 502 ") && !got.contains("tunnel"), "{other}: {got}");
         assert_eq!(world.event().error.as_deref(), Some("upstream_upgrade"));
     }
+}
+
+/// The service chooses; what the client sends behind its offer waits for that.
+#[test]
+fn of_several_offers_only_the_allowed_one_may_be_taken_up() {
+    let (got, ..) = offer("/ws/a", "websocket, h2c", &switching("websocket"), NARROW);
+    assert!(got.starts_with("HTTP/1.1 101 ") && got.ends_with("in the tunnel"), "{got}");
+    let (got, _, world) = offer("/ws/a", "websocket, h2c", &switching("h2c"), NARROW);
+    assert!(got.starts_with("HTTP/1.1 502 ") && !got.contains("tunnel"), "{got}");
+    assert_eq!(world.event().error.as_deref(), Some("upstream_upgrade"));
 }
 
 /// curl offers h2c with `--http2`, as Java's `HttpClient` does by default.

@@ -83,7 +83,7 @@ impl World {
         let journal = Journal::open(Options::new(self.dir.path().join("journal"))).unwrap().journal;
         let mut records = Vec::new();
         journal.reader().next(Duration::ZERO, usize::MAX, usize::MAX, &mut records);
-        let data = records.into_iter().filter(|record| record.kind == Kind::Data);
+        let data = records.into_iter().filter(|r| matches!(r.kind, Kind::Data | Kind::Open));
         data.map(|record| serde_json::from_slice(record.payload.leak()).unwrap()).collect()
     }
 

@@ -69,7 +69,10 @@ async fn a_refused_stream_dies_alone() {
     // Before, refused, after; status, reset code, whether there was a body.
     let seen = client(&world.through(), "refused");
     assert_eq!(seen, json!([[200, 0, true], [400, 0, false], [200, 0, true]]));
-    assert_eq!(world.events().len(), 2);
+    let events = world.events();
+    assert_eq!(events.len(), 3);
+    let refused = events.iter().find(|event| event["error"] == "refused").unwrap();
+    assert_eq!((&refused["http"]["version"], &refused["flags"]), (&json!("2"), &json!(["bad_target"])));
     let metrics = world.sidecar.metrics().await;
     assert!(metrics.contains("sidelog_refused_total{reason=\"bad_target\"} 1\n"), "{metrics}");
 }
