@@ -13,7 +13,7 @@ use crate::exchange::finish::Answer;
 use crate::extract::{self, Peer};
 use crate::head::{HTTP_2, Head, HeadIndex};
 use crate::policy::Decision;
-use crate::redact::{RawBody, SchemaMarks};
+use crate::redact::{RawBody, SchemaMarks, TOO_LARGE_DECODED};
 use crate::relay::{self, BodyEnd, Commit, End, Observer, Refusal, RequestFraming};
 use crate::rules::{Facts, Judged, Rules, split_target};
 use jiff::Timestamp;
@@ -342,6 +342,9 @@ impl Audited {
         auditor.metrics().bodies_truncated.inc_by(cut as u64);
         let mut redacted = self.rules.redactor.redact(event, request, response, self.marks());
         redacted.tell();
+        if redacted.flags.iter().any(|flag| flag == TOO_LARGE_DECODED) {
+            auditor.metrics().bodies_oversized.inc();
+        }
         auditor.record(redacted);
         if let Some(intent) = self.intent.take() {
             intent.clear();

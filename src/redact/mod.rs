@@ -52,6 +52,7 @@ mod xml;
 mod tests;
 
 pub use body::RawBody;
+pub use decode::TOO_LARGE as TOO_LARGE_DECODED;
 pub use keys::{BadRedact, SchemaMarks};
 
 use crate::config;

@@ -35,11 +35,11 @@
 
 mod block;
 mod frame;
-mod hpack;
+pub mod hpack;
 mod huffman;
 mod link;
 mod message;
-mod mux;
+pub mod mux;
 mod streams;
 
 pub use link::Opening;
