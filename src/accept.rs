@@ -114,9 +114,7 @@ impl Gate {
         let proxied = Peer { proxied: true, ..ends.peer.clone() };
         match told {
             Ok(Ok(Told::Nothing)) => Ok(ends),
-            Ok(Ok(Told::Unix)) => {
-                Ok(Ends { peer: Peer { ip: None, ..proxied }, client: None, server: None })
-            }
+            Ok(Ok(Told::Unix)) => Ok(Ends { peer: Peer { ip: None, ..proxied }, client: None, server: None }),
             Ok(Ok(Told::Addresses { client, server })) => {
                 let peer = Peer { ip: Some(client.ip().to_canonical()), ..proxied };
                 Ok(Ends { peer, client: Some(client), server: Some(server) })

@@ -2,9 +2,9 @@
 //! writes down the keys it knows, each either shown or replaced by `[secret]`.
 
 use super::{
-    ActorRule, Audit, BasePath, ClientAuth, ClientIp, Config, ForwardAddress, ForwardedCertRule, HeaderRule, Http2,
-    Jwks, JwksUrl, JwtRule, Listen, OnFull, Place, Reason, Redact, Relay, Rule, Selector, Tls, Unknown,
-    UpgradeRule, Upstream, UpstreamTls,
+    ActorRule, Audit, BasePath, ClientAuth, ClientIp, Config, ForwardAddress, ForwardedCertRule, HeaderRule,
+    Http2, Jwks, JwksUrl, JwtRule, Listen, OnFull, Place, Reason, Redact, Relay, Rule, Selector, Tls,
+    Unknown, UpgradeRule, Upstream, UpstreamTls,
 };
 use super::{properties, units};
 use serde_json::{Map, Value, json};

@@ -71,9 +71,7 @@ pub fn server(tls: &Tls) -> Result<ServerConfig, Error> {
         }
         _ => builder.with_no_client_auth(),
     };
-    builder
-        .with_single_cert(certificate, key)
-        .map_err(|e| Error::new(Part::Key, &tls.key_file, misfit(&e)))
+    builder.with_single_cert(certificate, key).map_err(|e| Error::new(Part::Key, &tls.key_file, misfit(&e)))
 }
 
 fn client_verifier(tls: &Tls, ca: &std::path::Path) -> Result<Arc<dyn ClientCertVerifier>, Error> {

@@ -136,7 +136,9 @@ async fn changed_files_are_taken_when_they_fit() {
     pki.issue("server", "orders.test", ExtendedKeyUsagePurpose::ServerAuth);
     let metrics = Arc::new(Metrics::default());
     let live = Live::start(pki.listener(ClientAuth::None), metrics.clone()).unwrap();
-    let shaken = async |name: &str| shake(live.get().offering(Some(Protocol::Http1)), client(&pki.dialler(false)).unwrap(), name).await;
+    let shaken = async |name: &str| {
+        shake(live.get().offering(Some(Protocol::Http1)), client(&pki.dialler(false)).unwrap(), name).await
+    };
     assert!(shaken("orders.test").await.is_ok());
     // The certificate first, its key later, as two writes do.
     pki.issue("next", "billing.test", ExtendedKeyUsagePurpose::ServerAuth);

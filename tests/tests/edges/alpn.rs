@@ -81,16 +81,21 @@ fn world(service_speaks: &[&str], more: &str) -> (World, Pki, Service) {
     let mut tls = Arc::unwrap_or_clone(pki.service("service", false));
     tls.alpn_protocols = service_speaks.iter().map(|p| p.as_bytes().to_vec()).collect();
     let service = Service::start(Some(tls));
-    let upstream = format!("upstream: https://127.0.0.1:{}\nupstream_tls: {{ca_file: own-ca.pem}}\n", service.port);
+    let upstream =
+        format!("upstream: https://127.0.0.1:{}\nupstream_tls: {{ca_file: own-ca.pem}}\n", service.port);
     (world.start(&format!("{upstream}{TLS}{more}")), pki, service)
 }
 
 /// What curl got and over which protocol, when it would speak this one.
 fn ask(world: &World, version: &str) -> String {
+    call(world, version, &["-d", "a=1"])
+}
+
+fn call(world: &World, version: &str, what: &[&str]) -> String {
     let address = format!("https://{}/v1/orders", world.traffic());
     let ca = world.path("own-ca.pem");
-    let args = [version, "--cacert", ca.to_str().unwrap(), "-d", "a=1", "-w", " %{http_code} %{http_version}"];
-    curl(world.dir.path(), &[&args[..], &[address.as_str()]].concat())
+    let args = [version, "--cacert", ca.to_str().unwrap(), "-w", " %{http_code} %{http_version}", &address];
+    curl(world.dir.path(), &[&args[..], what].concat())
 }
 
 fn told(event: &AuditEvent<'_>) -> (String, String, Outcome) {
@@ -151,8 +156,8 @@ fn a_service_that_is_away_is_a_502_in_either() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let upstream = format!("upstream: https://{closed}\nupstream_tls: {{ca_file: own-ca.pem}}\n");
     let world = world.start(&format!("{upstream}{TLS}"));
-    assert_eq!(ask(&world, "--http2"), " 502 2");
-    assert_eq!(ask(&world, "--http1.1"), " 502 1.1");
+    assert_eq!(call(&world, "--http2", &["-X", "DELETE"]), " 502 2");
+    assert_eq!(call(&world, "--http1.1", &["-X", "DELETE"]), " 502 1.1");
     let events = world.events();
     let errors: Vec<_> = events.iter().map(|event| event.error.as_deref()).collect();
     assert_eq!(errors, [Some("upstream_connect"); 2]);

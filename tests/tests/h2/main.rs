@@ -83,7 +83,8 @@ async fn tunnels_and_early_answers() {
     assert_eq!(client(&world.direct, "tunnel"), json!(["ping", "ping"]));
     assert_eq!(client(&world.through(), "tunnel"), json!(["ping", 400]), "only what the list allows");
     assert_eq!(client(&world.through(), "early"), json!([413, "too much"]));
-    let events = world.events();
+    let mut events = world.events();
+    events.retain(|event| event["error"] != "refused");
     let tunnel = event(&events, "CONNECT", "/ws");
     assert!(tunnel["flags"].as_array().unwrap().contains(&json!("tunnel")));
     assert_eq!((&tunnel["request"]["bytes"], &tunnel["response"]["bytes"]), (&json!(4), &json!(4)));

@@ -51,7 +51,9 @@ pub fn refusals(seen: &Seen, events: &[&Value]) -> Vec<String> {
     for event in events {
         match counted.iter().position(|reason| event["flags"][0] == reason.as_str()) {
             Some(at) => _ = counted.remove(at),
-            None => faults.push(format!("recorded as refused: {}, counted {:?}", event["flags"], seen.refused)),
+            None => {
+                faults.push(format!("recorded as refused: {}, counted {:?}", event["flags"], seen.refused))
+            }
         }
     }
     faults
