@@ -36,6 +36,20 @@ pub struct Settings {
     pub http2: h2::Limits,
 }
 
+impl Default for Settings {
+    /// Those of a configuration that says nothing, but no upgrade is allowed.
+    fn default() -> Self {
+        Settings {
+            limits: HeadLimits { max_bytes: 64 << 10, max_fields: 1000 },
+            head_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(300),
+            close_timeout: Duration::from_secs(2),
+            upgrades: Arc::default(),
+            http2: h2::Limits::default(),
+        }
+    }
+}
+
 /// Response heads are the service's own; this bound only keeps memory finite.
 const MAX_RESPONSE_HEAD: usize = 1 << 20;
 const INCOMPLETE: Refusal = Refusal { status: 400, reason: "head_incomplete" };

@@ -117,16 +117,10 @@ pub enum BodyEnd {
 
 #[cfg(test)]
 impl Settings {
-    /// For tests: every time-out but the last is this one.
+    /// For tests that wait for the time-outs.
     pub(crate) fn brief(within: std::time::Duration) -> Settings {
-        Settings {
-            limits: parse::HeadLimits { max_bytes: 64 << 10, max_fields: 100 },
-            head_timeout: within,
-            stall_timeout: within,
-            close_timeout: std::time::Duration::from_secs(2),
-            upgrades: std::sync::Arc::default(),
-            http2: h2::Limits::default(),
-        }
+        let limits = parse::HeadLimits { max_bytes: 64 << 10, max_fields: 100 };
+        Settings { limits, head_timeout: within, stall_timeout: within, ..Settings::default() }
     }
 }
 
