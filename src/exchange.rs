@@ -11,7 +11,7 @@ use crate::capture::Capture;
 use crate::config::OnFull;
 use crate::exchange::finish::Answer;
 use crate::extract::{self, Peer};
-use crate::head::{HTTP_2, Head, HeadIndex};
+use crate::head::{Head, HeadIndex};
 use crate::policy::Decision;
 use crate::redact::{RawBody, SchemaMarks, TOO_LARGE_DECODED};
 use crate::relay::{self, BodyEnd, Commit, End, Observer, Refusal, RequestFraming};
@@ -129,10 +129,6 @@ impl Exchange {
             return Ok(Exchange(None));
         }
         let Judged { decision, mutating, .. } = &judged;
-        if decision.delivery == Delivery::Strict && *mutating && head.index.minor == HTTP_2 {
-            // A stream cannot be held back without its neighbours: the promise is kept by refusing.
-            return Err(Refusal { status: 505, reason: "strict_http2" });
-        }
         let must_fit = auditor.on_full() == OnFull::Refuse || decision.delivery == Delivery::Strict;
         if must_fit && *mutating && !auditor.journal().has_room() {
             return Err(Refusal { status: 503, reason: "journal_full" });

@@ -145,7 +145,8 @@ impl Connection {
             }
             let out = if from == Side::Client { &mut *to_service } else { &mut *to_client };
             let n = match mux.step(from, pending)? {
-                Step::More => return Ok(()),
+                // Nothing is held here, so nothing waits for room.
+                Step::More | Step::Wait => return Ok(()),
                 Step::Pass(n) => {
                     out.extend_from_slice(pending.get(..n).expect("no more than there is"));
                     n
