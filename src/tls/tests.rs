@@ -78,7 +78,8 @@ async fn certificates_are_verified_on_both_sides() {
     for pki in [&pki, &other] {
         pki.issue("client", "alice.test", ExtendedKeyUsagePurpose::ClientAuth);
     }
-    let listen = |auth| Arc::new(server(&pki.listener(auth)).unwrap());
+    let http1 = Some(Protocol::Http1);
+    let listen = |auth| Listener::new(&pki.listener(auth)).unwrap().offering(http1);
     let dial = |own| client(&pki.dialler(own)).unwrap();
     assert_eq!(shake(listen(ClientAuth::None), dial(true), "orders.test").await, Ok(0));
     assert_eq!(shake(listen(ClientAuth::Optional), dial(false), "orders.test").await, Ok(0));
