@@ -6,10 +6,12 @@ use sidelog::relay::h2::Limits;
 use sidelog::relay::h2::hpack::{Bounds, Decoder, List, put_literal};
 use sidelog::relay::h2::mux::{Broken, Mux, Side, Step};
 use sidelog::relay::parse::{HeadLimits, RequestFraming};
-use sidelog::relay::{Call, End, Observer, Refusal, Settings, Upgrades};
+use sidelog::relay::{Call, Commit, End, Observer, Refusal, Settings, Upgrades};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Instant;
 
 pub const HPACK: Target = Target {
     name: "hpack",
@@ -34,6 +36,9 @@ pub const FRAMES: Target = Target {
           \x91\0\0\x08\x07\0\0\0\0\0\0\0\0\x01\0\0\0\0",
     ],
 };
+
+/// The same with calls that wait for the disk.
+pub const STRICT: Target = Target { name: "frames_strict", run: strict, seeds: FRAMES.seeds };
 
 const BOUNDS: Bounds = Bounds { bytes: 4096, fields: 64 };
 
@@ -63,14 +68,26 @@ fn hpack(data: &[u8]) {
 }
 
 #[derive(Clone, Default)]
-struct Watcher(Rc<RefCell<Vec<String>>>);
+struct Watcher {
+    lines: Rc<RefCell<Vec<String>>>,
+    strict: bool,
+}
 
-/// A call, by its number.
-struct Watched(Watcher, usize, [Vec<u8>; 2]);
+struct Watched {
+    watcher: Watcher,
+    number: usize,
+    bodies: [Vec<u8>; 2],
+}
 
 impl Watcher {
     fn tell(&self, line: String) {
-        self.0.borrow_mut().push(line);
+        self.lines.borrow_mut().push(line);
+    }
+}
+
+impl Watched {
+    fn tell(&self, line: String) {
+        self.watcher.tell(format!("{} {line}", self.number));
     }
 }
 
@@ -83,7 +100,8 @@ impl Observer for Watcher {
             assert!(!name.is_empty() && !value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)), "{value:?}");
         }
         self.tell(format!("begin {:?} {:?}", head.method(), head.target()));
-        Ok(Watched(self.clone(), self.0.borrow().len(), [vec![], vec![]]))
+        let number = self.lines.borrow().len();
+        Ok(Watched { watcher: self.clone(), number, bodies: Default::default() })
     }
 
     fn unreachable(&mut self) {}
@@ -94,24 +112,35 @@ impl Observer for Watcher {
 }
 
 impl Call for Watched {
+    fn hold(&self) -> Option<usize> {
+        (self.watcher.strict && !self.number.is_multiple_of(4)).then_some(16)
+    }
+
+    fn commit(&mut self, whole: bool) -> Commit {
+        self.tell(format!("commit {whole}"));
+        let refusal = Refusal { status: 503, reason: "not_durable" };
+        let fails = self.number % 4 == if whole { 1 } else { 2 };
+        Box::pin(std::future::ready(if fails { Err(refusal) } else { Ok(()) }))
+    }
+
     fn request_body(&mut self, bytes: &[u8]) {
-        self.2[0].extend_from_slice(bytes);
+        self.bodies[0].extend_from_slice(bytes);
     }
 
     fn response_head(&mut self, head: Head<'_>) {
-        self.0.tell(format!("{} answered {}", self.1, head.status()));
+        self.tell(format!("answered {}", head.status()));
     }
 
     fn response_body(&mut self, bytes: &[u8]) {
-        self.2[1].extend_from_slice(bytes);
+        self.bodies[1].extend_from_slice(bytes);
     }
 
     fn tunnel(&mut self) {
-        self.0.tell(format!("{} a tunnel", self.1));
+        self.tell("a tunnel".into());
     }
 
     fn end(&mut self, end: End) {
-        self.0.tell(format!("{} {end:?} {:?}", self.1, self.2));
+        self.tell(format!("{end:?} {:?}", self.bodies));
     }
 }
 
@@ -128,15 +157,18 @@ struct Connection {
     mux: Mux<Watcher>,
     pending: [Vec<u8>; 2],
     sent: [Vec<u8>; 2],
+    /// Nobody's patience ends.
+    now: Instant,
 }
 
 impl Connection {
     fn feed(&mut self, from: Side, bytes: &[u8]) -> Result<(), Broken> {
-        let Connection { mux, pending, sent } = self;
+        let Connection { mux, pending, sent, now } = self;
         let [to_service, to_client] = sent;
         let pending = &mut pending[from as usize];
         pending.extend_from_slice(bytes);
         loop {
+            mux.poll_gate(&mut Context::from_waker(Waker::noop()), *now);
             if mux.may_speak(Side::Client) {
                 mux.speak(Side::Client, to_service);
             }
@@ -145,7 +177,7 @@ impl Connection {
             }
             let out = if from == Side::Client { &mut *to_service } else { &mut *to_client };
             let n = match mux.step(from, pending)? {
-                // Nothing is held here, so nothing waits for room.
+                Step::Wait if from == Side::Client && !mux.is_stuck() => continue,
                 Step::More | Step::Wait => return Ok(()),
                 Step::Pass(n) => {
                     out.extend_from_slice(pending.get(..n).expect("no more than there is"));
@@ -164,8 +196,8 @@ impl Connection {
 }
 
 /// Chunks of both sides in the order given, each fed in pieces of so many bytes.
-fn exchange(data: &[u8], step: usize) -> Outcome {
-    let watcher = Watcher::default();
+fn exchange(data: &[u8], step: usize, strict: bool) -> Outcome {
+    let watcher = Watcher { strict, ..Watcher::default() };
     let heads = HeadLimits { max_bytes: 2048, max_fields: 64 };
     // Storms are a matter of time, which is not fuzzed.
     let limits = Limits { max_streams: 8, max_resets: 0 };
@@ -173,7 +205,8 @@ fn exchange(data: &[u8], step: usize) -> Outcome {
     let settings =
         Settings { limits: heads, http2: limits, upgrades: Arc::new(upgrades), ..Settings::default() };
     let mux = Mux::new(watcher.clone(), &settings, None, 2048);
-    let mut connection = Connection { mux, pending: Default::default(), sent: Default::default() };
+    let (pending, sent) = Default::default();
+    let mut connection = Connection { mux, pending, sent, now: Instant::now() };
     let mut chunks = vec![(Side::Client, SETTINGS), (Side::Service, SETTINGS)];
     let mut rest = data;
     while let Some((first, tail)) = rest.split_first() {
@@ -185,15 +218,23 @@ fn exchange(data: &[u8], step: usize) -> Outcome {
     let broken = pieces.map(|(side, piece)| connection.feed(side, piece)).find_map(Result::err);
     let Connection { mux, sent, .. } = connection;
     drop(mux);
-    Outcome { told: watcher.0.take(), sent, broken }
+    Outcome { told: watcher.lines.take(), sent, broken }
 }
 
 const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 
 fn frames(data: &[u8]) {
-    let whole = exchange(data, usize::MAX);
-    let begun = whole.told.iter().filter(|line| line.starts_with("begin")).count();
-    let ended = whole.told.iter().filter(|line| line.contains("End {")).count();
-    assert!(ended <= begun, "{:?}", whole.told);
-    assert_eq!(exchange(data, 1 + data.len() % 5), whole, "the outcome depends on how bytes arrive");
+    compare(data, false);
+}
+
+fn strict(data: &[u8]) {
+    compare(data, true);
+}
+
+fn compare(data: &[u8], strict: bool) {
+    let whole = exchange(data, usize::MAX, strict);
+    let count = |what: &str| whole.told.iter().filter(|line| line.contains(what)).count();
+    assert!(count("End {") <= count("begin "), "{:?}", whole.told);
+    let pieces = exchange(data, 1 + data.len() % 5, strict);
+    assert_eq!(pieces, whole, "the outcome depends on how bytes arrive");
 }

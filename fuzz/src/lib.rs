@@ -26,6 +26,7 @@ pub const TARGETS: &[Target] = &[
     wire::CHUNKS,
     h2::HPACK,
     h2::FRAMES,
+    h2::STRICT,
     calls::OPERATION,
     calls::TOKEN,
     calls::COOKIE,
