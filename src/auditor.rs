@@ -2,12 +2,16 @@
 //! they are.
 
 use crate::config::{self, Config, OnFull, Problem};
+use crate::extract::Peer;
 use crate::jwks;
 use crate::metrics::Metrics;
 use crate::pseudonym::Pseudonyms;
-use crate::redact::{Redacted, StoredEvent};
+use crate::redact::{RawBody, Redacted, SchemaMarks, StoredEvent};
+use crate::refusals::{self, Rate};
+use crate::relay::Refusal;
 use crate::reload::Standing;
 use crate::rules::Rules;
+use crate::tls;
 use arc_swap::{ArcSwap, Guard};
 use sidelog_event::{AuditEvent, MatchKind, Outcome, Stage};
 use sidelog_journal::{
@@ -16,7 +20,6 @@ use sidelog_journal::{
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,9 +30,11 @@ use uuid::Uuid;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("cannot listen on {address} for {what}: {source}")]
-    Listen { what: &'static str, address: SocketAddr, source: io::Error },
+    Listen { what: &'static str, address: String, source: io::Error },
     #[error("upstream host `{host}` cannot be resolved: {why}")]
     Upstream { host: String, why: String },
+    #[error("TLS: {0}")]
+    Tls(#[from] tls::Error),
     #[error("journal: {0}")]
     Journal(#[from] sidelog_journal::OpenError),
     #[error("pseudonym key {path}: {source}")]
@@ -75,6 +80,7 @@ pub struct Auditor {
     sync_timeout: Duration,
     /// Calls open for longer are told of; zero: none.
     started_after: Duration,
+    refusals: Rate,
 }
 
 impl std::fmt::Debug for Auditor {
@@ -122,6 +128,7 @@ impl Auditor {
             on_full: config.journal.on_full,
             sync_timeout: config.journal.sync_timeout,
             started_after: config.audit.started_after,
+            refusals: Rate::new(config.audit.refusals_per_second),
         };
         let stale = auditor.standing.is_stale();
         auditor.standing.tried(&problems, stale, &[]);
@@ -265,6 +272,32 @@ impl Auditor {
             MatchKind::Unmatched => _ = self.metrics.unmatched.inc(),
             MatchKind::Matched | MatchKind::MethodNotInSpec => {}
         }
+    }
+
+    /// Counts a refused request, and records it as long as there are not too many.
+    pub fn refuse(&self, peer: &Peer, refusal: Refusal, received: &[u8]) {
+        self.count_refusal(peer, refusal);
+        // What has no room is not made known by filling it.
+        if refusal.reason == "journal_full" {
+            return;
+        }
+        if !self.refusals.admit() {
+            self.metrics.refusals_unrecorded.inc();
+            return;
+        }
+        let event = refusals::event(&self.service, peer, refusal, received);
+        let none = || RawBody { complete: true, ..RawBody::default() };
+        let rules = self.rules();
+        let mut redacted = rules.redactor.redact(event, none(), none(), &SchemaMarks::default());
+        redacted.tell();
+        self.record(redacted);
+    }
+
+    /// Counts a refusal of which the call's own event tells.
+    pub fn count_refusal(&self, peer: &Peer, refusal: Refusal) {
+        let Refusal { status, reason } = refusal;
+        self.metrics.refuse(reason);
+        tracing::debug!(peer = peer.address(), status, reason, "request refused");
     }
 
     /// Appends in one of the journal's ways; the error is why it was not kept.

@@ -10,7 +10,7 @@ use crate::auditor::Auditor;
 use crate::capture::Capture;
 use crate::config::OnFull;
 use crate::exchange::finish::Answer;
-use crate::extract;
+use crate::extract::{self, Peer};
 use crate::head::{Head, HeadIndex};
 use crate::policy::Decision;
 use crate::redact::{RawBody, SchemaMarks, TOO_LARGE_DECODED};
@@ -21,7 +21,6 @@ use sidelog_event::{AuditEvent, Delivery, Http, Level, Message, Outcome, Redacti
 use sidelog_journal::Slot;
 use std::borrow::Cow;
 use std::future::ready;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;
@@ -35,12 +34,12 @@ const SAFE_METHOD_WITH_BODY: &str = "safe_method_with_body";
 #[derive(Debug)]
 pub struct Watcher {
     auditor: Arc<Auditor>,
-    peer: IpAddr,
+    peer: Peer,
 }
 
 impl Watcher {
-    pub fn new(auditor: Arc<Auditor>, peer: IpAddr) -> Self {
-        Watcher { auditor, peer }
+    pub fn new(auditor: Arc<Auditor>, peer: impl Into<Peer>) -> Self {
+        Watcher { auditor, peer: peer.into() }
     }
 }
 
@@ -48,7 +47,7 @@ impl Observer for Watcher {
     type Call = Exchange;
 
     fn begin(&mut self, head: Head<'_>, framing: &RequestFraming) -> Result<Exchange, Refusal> {
-        Exchange::begin(&self.auditor, self.peer, head, framing)
+        Exchange::begin(&self.auditor, &self.peer, head, framing)
     }
 
     fn unreachable(&mut self) {
@@ -61,12 +60,18 @@ impl Observer for Watcher {
 
     fn upstream_not_http2(&mut self) {
         self.auditor.metrics().upstream_not_http2.inc();
-        tracing::warn!(peer = %self.peer, "the service does not answer HTTP/2 with HTTP/2");
+        tracing::warn!(peer = self.peer.address(), "the service does not answer HTTP/2 with HTTP/2");
     }
 
-    fn refused(&mut self, refusal: Refusal, _received: &[u8]) {
-        self.auditor.metrics().refuse(refusal.reason);
-        tracing::debug!(peer = %self.peer, status = refusal.status, reason = refusal.reason, "request refused");
+    fn malformed(&mut self, refusal: Refusal, recorded: bool) {
+        match recorded {
+            true => self.auditor.count_refusal(&self.peer, refusal),
+            false => self.refused(refusal, &[]),
+        }
+    }
+
+    fn refused(&mut self, refusal: Refusal, received: &[u8]) {
+        self.auditor.refuse(&self.peer, refusal, received);
     }
 }
 
@@ -85,6 +90,7 @@ struct Audited {
     index: HeadIndex,
     decision: Decision,
     mutating: bool,
+    scheme: &'static str,
     facts: Facts,
     flags: Vec<&'static str>,
     request: Capture,
@@ -112,13 +118,13 @@ impl std::fmt::Debug for Exchange {
 impl Exchange {
     fn begin(
         auditor: &Arc<Auditor>,
-        peer: IpAddr,
+        peer: &Peer,
         head: Head<'_>,
         framing: &RequestFraming,
     ) -> Result<Exchange, Refusal> {
         auditor.metrics().requests.inc();
         let rules = auditor.rules();
-        let judged = rules.judge(&head, !framing.body.is_done(), framing.upgrade.is_some());
+        let judged = rules.judge(&head, !framing.body.is_done(), framing.may_switch());
         if !judged.decision.recorded() {
             return Ok(Exchange(None));
         }
@@ -144,6 +150,7 @@ impl Exchange {
             index: head.index.clone(),
             decision: judged.decision,
             mutating: judged.mutating,
+            scheme: peer.scheme(),
             facts,
             flags,
             request,
@@ -160,6 +167,10 @@ impl Exchange {
 }
 
 impl relay::Call for Exchange {
+    fn is_recorded(&self) -> bool {
+        self.0.is_some()
+    }
+
     fn hold(&self) -> Option<usize> {
         let audited = self.0.as_ref()?;
         (audited.decision.delivery == Delivery::Strict).then(|| audited.rules.max_body)
@@ -378,7 +389,8 @@ impl Audited {
                 version: head.version().into(),
                 method: head.method().into(),
                 effective_method: extract::effective_method(&head).unwrap_or(head.method().into()),
-                scheme: if head.scheme().is_empty() { "http".into() } else { head.scheme().into() },
+                // Of HTTP/2 it is the client's claim.
+                scheme: if head.scheme().is_empty() { self.scheme.into() } else { head.scheme().into() },
                 host: text(head.first("host").unwrap_or_default()),
                 path: text(path),
                 query: text(query),

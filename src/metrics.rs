@@ -53,6 +53,8 @@ metrics! {
     requests: Counter = "sidelog_requests",
     /// Requests refused, by reason; nothing of them reached the service, or not to the end.
     refused: Family<Reason, Counter> = "sidelog_refused",
+    /// Refused requests that were only counted: more came than audit.refusals_per_second.
+    refusals_unrecorded: Counter = "sidelog_unrecorded_refusals",
     /// Connections to the service that failed.
     upstream_connect_failures: Counter = "sidelog_upstream_connect_failures",
     /// HTTP/2 connections ended because the service does not speak HTTP/2.
@@ -97,6 +99,10 @@ metrics! {
     shipped: Counter = "sidelog_shipped_records",
     /// Deliveries to Kafka that failed and are tried again, by reason.
     ship_failures: Family<Reason, Counter> = "sidelog_ship_failures",
+    /// Certificates replaced because their files changed.
+    tls_reloads: Counter = "sidelog_tls_reloads",
+    /// Changed certificate files that could not be used.
+    tls_reload_failures: Counter = "sidelog_tls_reload_failures",
     /// Events too large for the journal or for Kafka, kept without their bodies.
     slimmed: Counter = "sidelog_slimmed_records",
     /// Attempts to put changed configuration and documents in force, by result.

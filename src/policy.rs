@@ -24,6 +24,10 @@
 //! for others whose paths look alike; where not, it is compared with the path. Selectors without
 //! braces are compared with the path as sent, then with the template.
 
+mod paths;
+
+pub use paths::Paths;
+
 use crate::config::{self, Place, Selector};
 use crate::openapi::Operation;
 use sidelog_event::{Delivery, Level, MatchKind};

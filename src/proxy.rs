@@ -1,24 +1,25 @@
-//! The sidecar as a whole: listeners on pingora's server, the relay behind them, the journal and the
-//! shipper beside them; start, drain, stop.
+//! The sidecar as a whole: listeners, the relay behind them, the journal and the shipper beside them;
+//! start, drain, stop. And the place where a connection's protocol is chosen.
 
+use crate::accept::{Accepted, Gate, Rejected};
 use crate::admin::{Admin, Scope};
 use crate::auditor::{Auditor, Faults, StartError};
-use crate::config::{Config, Upstream};
+use crate::config::{Config, ForwardAddress};
 use crate::emit::Shipper;
 use crate::exchange::Watcher;
-use crate::relay::{self, Connection, Settings, Wire};
+use crate::listen::{Bound, Listeners};
+use crate::policy::Paths;
+use crate::relay::buffer::Buffer;
+use crate::relay::{self, Connection, Forward, Protocol, Settings, Upgrade, Upgrades, h2};
 use crate::reload::{Origin, Reloader};
+use crate::upstream::Upstream;
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
 use pingora_core::apps::http_app::HttpServer;
-use pingora_core::listeners::{L4BufferSettings, ListenerConfig, TcpSocketOptions};
+use pingora_core::protocols::Stream;
 use pingora_core::protocols::l4::stream::Stream as TcpLike;
-use pingora_core::protocols::{GetSocketDigest, Stream, TcpKeepalive};
-use pingora_core::server::{Fds, ShutdownWatch};
-use pingora_core::services::Service as _;
-use pingora_core::services::listening::Service;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::{AsRawFd, IntoRawFd};
+use pingora_core::server::ShutdownWatch;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -30,7 +31,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 /// A sidecar that is up.
 pub struct Sidecar {
-    pub traffic: SocketAddr,
+    pub traffic: Bound,
     pub admin: SocketAddr,
     pub local: SocketAddr,
     auditor: Arc<Auditor>,
@@ -67,7 +68,8 @@ impl Sidecar {
     /// The same on a disk that may fail as a test wishes.
     pub async fn start_with(config: &Config, faults: &Faults) -> Result<Sidecar, StartError> {
         let auditor = Arc::new(Auditor::start_with(config, faults)?);
-        let upstream = resolve(&config.upstream)?;
+        let upstream = Upstream::new(config, auditor.metrics())?;
+        let gate = Gate::new(config, auditor.metrics())?;
         let shipper = match &config.kafka {
             Some(kafka) => Some(
                 Shipper::start(auditor.journal().clone(), kafka.clone(), auditor.metrics().clone(), FLUSH)
@@ -80,18 +82,20 @@ impl Sidecar {
         let (cut, cut_off) = watch::channel(false);
         let app = App {
             auditor: auditor.clone(),
+            gate,
             upstream,
+            forward_address: config.forward_address,
             settings: settings(config),
             connections: connections.clone(),
             cut_off,
             max_connections: config.relay.max_connections,
         };
-        let mut started = Started { services: Vec::new(), stopping };
-        let traffic = started.listen(config.listen, app, "traffic")?;
+        let mut listeners = Listeners { services: Vec::new(), stopping };
+        let traffic = listeners.traffic(&config.listen, app)?;
         let mut admins = Vec::new();
         for (address, scope) in [(config.admin.listen, Scope::Pod), (config.admin.local, Scope::Local)] {
             let admin = Admin { scope, auditor: auditor.clone(), draining: connections.draining.clone() };
-            admins.push(started.listen(address, HttpServer::new_app(admin), "admin")?);
+            admins.push(listeners.admin(address, HttpServer::new_app(admin))?);
         }
         let open_calls = auditor.tells_open_calls().then(|| Ticker::start(auditor.clone()));
         Ok(Sidecar {
@@ -104,7 +108,7 @@ impl Sidecar {
             drain_timeout: config.relay.drain_timeout,
             stop,
             cut,
-            services: started.services,
+            services: listeners.services,
             reloader: None,
             open_calls,
         })
@@ -187,80 +191,32 @@ impl Drop for Ticker {
     }
 }
 
-/// Listeners while they are being brought up.
-struct Started {
-    services: Vec<JoinHandle<()>>,
-    stopping: ShutdownWatch,
-}
-
-impl Started {
-    /// Binds first, so that port 0 works and the address is known, and hands the socket to pingora.
-    fn listen<A: ServerApp + Send + Sync + 'static>(
-        &mut self,
-        address: SocketAddr,
-        app: A,
-        what: &'static str,
-    ) -> Result<SocketAddr, StartError> {
-        let failed = |source| StartError::Listen { what, address, source };
-        let listener = TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
-        let name = bound.to_string();
-        let mut fds = Fds::new();
-        // pingora owns the socket from here on and closes it when the service ends.
-        fds.add(name.clone(), listener.into_raw_fd());
-        let mut options = TcpSocketOptions::default();
-        options.tcp_keepalive = Some(TcpKeepalive {
-            idle: Duration::from_secs(120),
-            interval: Duration::from_secs(30),
-            count: 4,
-            #[cfg(target_os = "linux")]
-            user_timeout: Duration::ZERO,
-        });
-        let endpoint =
-            ListenerConfig::tcp(name.as_str()).tcp_socket_options(options).l4_buffer(if what == "traffic" {
-                L4BufferSettings::unbuffered()
-            } else {
-                L4BufferSettings::default()
-            });
-        let mut service = Service::new(what.into(), app);
-        service.add_listener(endpoint);
-        let stopping = self.stopping.clone();
-        let fds = Arc::new(parking_lot::Mutex::new(fds));
-        self.services.push(tokio::spawn(async move { service.start_service(Some(fds), stopping, 1).await }));
-        Ok(bound)
+fn settings(config: &Config) -> Settings {
+    let relay = &config.relay;
+    let allowed = relay.upgrades.iter().map(|rule| Upgrade {
+        protocol: rule.protocol.clone(),
+        paths: rule.paths.as_deref().map(Paths::new),
+    });
+    Settings {
+        limits: relay::parse::HeadLimits { max_bytes: relay.max_head, max_fields: relay.max_fields },
+        head_timeout: relay.head_timeout,
+        stall_timeout: relay.stall_timeout,
+        close_timeout: relay.close_timeout,
+        upgrades: Arc::new(Upgrades {
+            allowed: allowed.collect(),
+            refuse_others: relay.refuse_other_upgrades,
+        }),
+        http2: h2::Limits { max_streams: relay.max_streams, max_resets: relay.max_resets },
     }
-}
-
-fn settings(config: &Config) -> Arc<Settings> {
-    Arc::new(Settings {
-        limits: relay::parse::HeadLimits {
-            max_bytes: config.relay.max_head,
-            max_fields: config.relay.max_fields,
-        },
-        head_timeout: config.relay.head_timeout,
-        upgrades: config.relay.upgrades.clone(),
-        http2: relay::h2::Limits {
-            max_streams: config.relay.max_streams,
-            max_resets: config.relay.max_resets,
-        },
-    })
-}
-
-fn resolve(upstream: &Upstream) -> Result<SocketAddr, StartError> {
-    let failed = |why: String| StartError::Upstream { host: upstream.host.clone(), why };
-    (upstream.host.as_str(), upstream.port)
-        .to_socket_addrs()
-        .map_err(|e| failed(e.to_string()))?
-        .next()
-        .ok_or_else(|| failed("the name has no address".into()))
 }
 
 /// The traffic listener's application: one relay per connection.
 struct App {
     auditor: Arc<Auditor>,
-    upstream: SocketAddr,
-    settings: Arc<Settings>,
+    gate: Gate,
+    upstream: Upstream,
+    forward_address: ForwardAddress,
+    settings: Settings,
     connections: Arc<Connections>,
     /// Becomes true when the drain time-out is over.
     cut_off: watch::Receiver<bool>,
@@ -286,19 +242,46 @@ impl Drop for Counted<'_> {
     }
 }
 
-impl Wire for TcpLike {
-    fn reset_on_close(&self) {
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-        // SAFETY: the descriptor is open for as long as `self`, and the option's value is a
-        // `linger` of the size given. A failure only means FIN instead of RST.
-        unsafe {
-            libc::setsockopt(
-                self.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                std::ptr::from_ref(&linger).cast(),
-                size_of::<libc::linger>() as libc::socklen_t,
-            );
+impl App {
+    /// One connection: what comes before HTTP, then the protocol that is spoken.
+    async fn serve(&self, stream: Box<TcpLike>, shutdown: &ShutdownWatch) {
+        let accepted = match self.gate.admit(stream, self.auditor.pseudonyms(), &self.upstream).await {
+            Ok(accepted) => accepted,
+            Err(Rejected { peer, refusal }) => {
+                if let Some(refusal) = refusal {
+                    self.auditor.refuse(&peer, refusal, b"");
+                }
+                return;
+            }
+        };
+        let mut shutdown = shutdown.clone();
+        let drain = async move {
+            // An error means that the sender is gone: the sidecar is going down.
+            let _ = shutdown.wait_for(|stop| *stop).await;
+        };
+        let Accepted { stream, protocol, peer, mut route } = accepted;
+        let forward = self.forward(peer.ip);
+        let watcher = Watcher::new(self.auditor.clone(), peer);
+        match protocol {
+            Protocol::Http1 => {
+                let opened = route.opened(protocol);
+                let relay = Connection::new(stream, watcher).forwarding(forward).connected(opened);
+                relay.run(route, &self.settings, drain).await;
+            }
+            Protocol::Http2 => {
+                let received = Buffer::default();
+                let relay = h2::Opening { client: stream, received, forward, observer: watcher };
+                relay.run(route, &self.settings, drain).await;
+            }
+        }
+    }
+
+    /// What is added to each request of a client at this address.
+    fn forward(&self, client: Option<IpAddr>) -> Option<Forward> {
+        match self.forward_address {
+            ForwardAddress::XForwardedFor => Some(Forward::x_forwarded_for(client)),
+            ForwardAddress::Forwarded => Some(Forward::forwarded(client)),
+            ForwardAddress::None | ForwardAddress::ProxyV2 => None,
         }
     }
 }
@@ -312,18 +295,10 @@ impl ServerApp for App {
             return None;
         }
         let stream = stream.into_any().downcast::<TcpLike>().ok()?;
-        let peer = stream.get_socket_digest()?.peer_addr()?.as_inet()?.ip();
-        let watcher = Watcher::new(self.auditor.clone(), peer.to_canonical());
-        let mut shutdown = shutdown.clone();
-        let drain = async move {
-            // An error means that the sender is gone: the sidecar is going down.
-            let _ = shutdown.wait_for(|stop| *stop).await;
-        };
-        let relay = Connection::new(*stream, watcher).run(self.upstream, &self.settings, drain);
         let mut cut_off = self.cut_off.clone();
         tokio::select! {
             biased;
-            () = relay => {}
+            () = self.serve(stream, shutdown) => {}
             // Dropping the relay ends its calls as cut off.
             _ = cut_off.wait_for(|cut| *cut) => {}
         }

@@ -24,7 +24,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Sections that change at run time; of `redact` all but the key, of `audit` all but `started_after`.
+/// Sections that change at run time; of `redact` all but the key, of `audit` all but
+/// `started_after` and `refusals_per_second`.
 const HOT: [&str; 9] =
     ["openapi", "base_path", "multi_segment", "audit", "capture", "actor", "client_ip", "reason", "reload"];
 /// Files that change again within this time are still being written.
@@ -220,7 +221,11 @@ fn merged(old: &Config, new: Config) -> Config {
         openapi: new.openapi,
         base_path: new.base_path,
         multi_segment: new.multi_segment,
-        audit: Audit { started_after: old.audit.started_after, ..new.audit },
+        audit: Audit {
+            started_after: old.audit.started_after,
+            refusals_per_second: old.audit.refusals_per_second,
+            ..new.audit
+        },
         capture: new.capture,
         actor: new.actor,
         client_ip: new.client_ip,
@@ -238,8 +243,9 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     differences("", &config::effective(old), &config::effective(new), &mut keys);
     keys.retain(|key| {
         let section = key.split('.').next().unwrap_or_default();
-        // Read once, by what watches open calls.
+        // Read once, by what watches open calls and by what counts refusals.
         key == "audit.started_after"
+            || key == "audit.refusals_per_second"
             || !(HOT.contains(&section) || key == "redact.keys" || key == "redact.keep")
     });
     let properties = |config: &Config| config.kafka.as_ref().map(|kafka| kafka.properties.clone());
@@ -365,12 +371,15 @@ mod tests {
         std::fs::write(dir.path().join("key"), "0123456789abcdeX").unwrap();
         let new = config(
             "listen: 127.0.0.1:9\njournal: {dir: elsewhere}\nkafka: {brokers: ['b:1']}\n\
-             redact: {pseudonym_key_file: key, keys: [iban]}\naudit: {ignore: [/x]}\nreload: {interval: 1s}\n",
+             redact: {pseudonym_key_file: key, keys: [iban]}\naudit: {ignore: [/x], refusals_per_second: 1}\nreload: {interval: 1s}\n",
             dir.path(),
         );
         let mut keys = needs_restart(&old, &new);
         keys.sort();
-        assert_eq!(keys, ["journal.dir", "kafka", "listen", "redact.pseudonym_key_file"]);
+        assert_eq!(
+            keys,
+            ["audit.refusals_per_second", "journal.dir", "kafka", "listen", "redact.pseudonym_key_file"]
+        );
 
         let both = merged(&old, new);
         assert_eq!(
@@ -378,6 +387,7 @@ mod tests {
             (old.listen, &old.journal.dir, true)
         );
         assert_eq!((both.redact.keys.len(), both.audit.ignore.len()), (1, 1));
+        assert_eq!(both.audit.refusals_per_second, old.audit.refusals_per_second);
         assert_eq!(both.reload.interval, Duration::from_secs(1));
     }
 

@@ -2,7 +2,7 @@
 //! redaction. Pure once built; `sidelog proxy`, `check` and `explain` share it.
 
 use crate::config::{self, Config, Place, Problem, Severity, Unknown};
-use crate::extract::{self, Call as Inner, Calls, Extractor, Hints, Source};
+use crate::extract::{self, Call as Inner, Calls, Extractor, Hints, Peer, Source};
 use crate::head::Head;
 use crate::openapi::{self, Document, LoadError};
 use crate::policy::{self, Call, Decision, OperationRef, Policy};
@@ -12,7 +12,6 @@ use crate::sources::{Digest, Sources};
 use crate::spec_match::{self, Found, SpecMatcher};
 use sha2::{Digest as _, Sha256};
 use sidelog_event as event;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug)]
@@ -190,12 +189,7 @@ impl Rules {
     }
 
     /// What the event says beside the bytes, and the oddities.
-    pub fn facts(
-        &self,
-        head: &Head<'_>,
-        peer: IpAddr,
-        judged: &Judged<'_, '_>,
-    ) -> (Facts, Vec<&'static str>) {
+    pub fn facts(&self, head: &Head<'_>, peer: &Peer, judged: &Judged<'_, '_>) -> (Facts, Vec<&'static str>) {
         let (actor, actor_flags) = self.extractor.actor(head, peer);
         let (client, client_flags) = self.extractor.client(head, peer);
         let mut flags = judged.found.flags.clone();

@@ -115,7 +115,7 @@ fn judge(rules: &Rules, name: &str, value: &[u8], look: impl Fn(&Head<'_>)) {
     let head = Head { raw: &raw, index: &index };
     look(&head);
     let judged = rules.judge(&head, true, false);
-    let _ = rules.facts(&head, PEER, &judged);
+    let _ = rules.facts(&head, &PEER.into(), &judged);
 }
 
 fn token(data: &[u8]) {
@@ -125,7 +125,7 @@ fn token(data: &[u8]) {
         )
     });
     judge(&RULES, "Authorization", data, |head| {
-        let (actor, _) = RULES.extractor.actor(head, PEER);
+        let (actor, _) = RULES.extractor.actor(head, &PEER.into());
         assert!(!actor.verified && actor.source != ActorSource::VerifiedJwt, "forged: {actor:?}");
     });
 }
@@ -138,7 +138,7 @@ fn address(data: &[u8]) {
     });
     for (name, rules) in RULES.iter() {
         judge(rules, name, data, |head| {
-            let (client, _) = rules.extractor.client(head, PEER);
+            let (client, _) = rules.extractor.client(head, &PEER.into());
             assert!(client.ip.parse::<IpAddr>().is_ok(), "{client:?}");
             assert_eq!(client.peer_ip, PEER.to_string());
         });
@@ -148,7 +148,7 @@ fn address(data: &[u8]) {
 fn cookie(data: &[u8]) {
     static RULES: LazyLock<Rules> = LazyLock::new(|| rules("actor:\n  - cookie: {name: sid}\n"));
     judge(&RULES, "Cookie", data, |head| {
-        let (actor, _) = RULES.extractor.actor(head, PEER);
+        let (actor, _) = RULES.extractor.actor(head, &PEER.into());
         assert!(matches!(actor.source, ActorSource::Cookie | ActorSource::Anonymous), "{actor:?}");
         assert!(!actor.verified, "{actor:?}");
     });
@@ -163,7 +163,7 @@ fn certificate(data: &[u8]) {
     });
     for (rules, trusted) in RULES.iter().zip([true, false]) {
         judge(rules, "X-Forwarded-Client-Cert", data, |head| {
-            let (actor, _) = rules.extractor.actor(head, PEER);
+            let (actor, _) = rules.extractor.actor(head, &PEER.into());
             let named = actor.source == ActorSource::ForwardedCert;
             assert!(trusted || !named, "from a stranger: {actor:?}");
             assert!(!named || !actor.id.is_empty(), "{actor:?}");

@@ -6,9 +6,10 @@ use sidelog::relay::h2::Limits;
 use sidelog::relay::h2::hpack::{Bounds, Decoder, List, put_literal};
 use sidelog::relay::h2::mux::{Broken, Mux, Side, Step};
 use sidelog::relay::parse::{HeadLimits, RequestFraming};
-use sidelog::relay::{Call, Commit, End, Observer, Refusal};
+use sidelog::relay::{Call, Commit, End, Observer, Refusal, Settings, Upgrades};
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
@@ -200,7 +201,10 @@ fn exchange(data: &[u8], step: usize, strict: bool) -> Outcome {
     let heads = HeadLimits { max_bytes: 2048, max_fields: 64 };
     // Storms are a matter of time, which is not fuzzed.
     let limits = Limits { max_streams: 8, max_resets: 0 };
-    let mux = Mux::new(watcher.clone(), heads, limits, vec!["websocket".to_owned()], 2048);
+    let upgrades = Upgrades { allowed: vec!["websocket".into()], ..Upgrades::default() };
+    let settings =
+        Settings { limits: heads, http2: limits, upgrades: Arc::new(upgrades), ..Settings::default() };
+    let mux = Mux::new(watcher.clone(), &settings, None, 2048);
     let (pending, sent) = Default::default();
     let mut connection = Connection { mux, pending, sent, now: Instant::now() };
     let mut chunks = vec![(Side::Client, SETTINGS), (Side::Service, SETTINGS)];

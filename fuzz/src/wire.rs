@@ -2,6 +2,7 @@
 
 use crate::Target;
 use sidelog::head::{Head, HeadIndex};
+use sidelog::relay::Upgrades;
 use sidelog::relay::framing::Framer;
 use sidelog::relay::parse::{self, HeadLimits, HeadScanner, RequestFraming};
 
@@ -56,7 +57,8 @@ fn request(data: &[u8]) {
     assert!(pieces.is_ok(), "refused only in pieces");
     let raw = &data[..len];
     let mut index = HeadIndex::default();
-    let Ok(framing) = parse::request(raw, &mut index, &["websocket".to_owned()]) else { return };
+    let upgrades = Upgrades { allowed: vec!["websocket".into()], ..Upgrades::default() };
+    let Ok(framing) = parse::request(raw, &mut index, &upgrades) else { return };
     let head = Head { raw, index: &index };
     assert!(!head.method().is_empty() && !head.target().is_empty());
     assert!(head.all("host").count() <= 1 && head.all("content-length").count() <= 1);

@@ -4,11 +4,12 @@
 //! Only asks: nothing is written but an empty file in the journal's directory, which is removed again.
 //! Messages name addresses and no credentials.
 
-use crate::config::{ClickHouse, Config, Kafka, Problem, Severity};
+use crate::config::{ClickHouse, Config, Kafka, Problem, Severity, Upstream};
 use crate::emit;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,8 +22,7 @@ const MAX_ANSWER: u64 = 64 << 10;
 const UNSAID: &str = "http://127.0.0.1:8123";
 
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
-    let upstream = format!("{}:{}", config.upstream.host, config.upstream.port);
-    let mut found: Vec<Problem> = unreachable("the service", &upstream).into_iter().collect();
+    let mut found: Vec<Problem> = service(&config.upstream).into_iter().collect();
     if let Some(kafka) = &config.kafka {
         let brokers: Vec<_> = kafka.brokers.iter().filter_map(|b| unreachable("kafka", b)).collect();
         // One broker that answers tells of the others.
@@ -43,14 +43,28 @@ fn problem(severity: Severity, message: String, help: &str) -> Problem {
     Problem { place: None, message, help: Some(help.to_owned()), severity }
 }
 
+fn service(upstream: &Upstream) -> Option<Problem> {
+    match upstream {
+        Upstream::Tcp { host, port, .. } => unreachable("the service", &format!("{host}:{port}")),
+        Upstream::Unix(path) => {
+            let why = UnixStream::connect(path).err()?.to_string();
+            Some(cannot_reach("the service", &upstream.to_string(), &why))
+        }
+    }
+}
+
 fn unreachable(what: &str, address: &str) -> Option<Problem> {
     let why = match address.to_socket_addrs().map(|mut a| a.next()) {
         Err(error) => error.to_string(),
         Ok(None) => "the name has no address".into(),
         Ok(Some(socket)) => TcpStream::connect_timeout(&socket, CONNECT).err()?.to_string(),
     };
+    Some(cannot_reach(what, address, &why))
+}
+
+fn cannot_reach(what: &str, address: &str, why: &str) -> Problem {
     let message = format!("cannot reach {what} at {address}: {why}");
-    Some(problem(Severity::Error, message, "start it, or correct its address"))
+    problem(Severity::Error, message, "start it, or correct its address")
 }
 
 /// Whether the topic is there and may be used.

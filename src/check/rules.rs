@@ -1,7 +1,7 @@
 //! What the configuration says of calls, held against what the documents have.
 
 use super::{count, warning};
-use crate::config::{BasePath, Config, Place, Problem, Selector, Severity};
+use crate::config::{BasePath, Config, Place, Problem, Selector, Severity, Upstream};
 use crate::extract;
 use crate::openapi::Operation;
 use crate::policy;
@@ -194,7 +194,7 @@ fn base_path(config: &Config, operations: &[Operation], place: &dyn Fn(&str) -> 
 
 /// A service that is not on this host can be reached around Sidelog.
 fn far_upstream(config: &Config, place: &dyn Fn(&str) -> Place) -> Option<Problem> {
-    let host = config.upstream.host.as_str();
+    let Upstream::Tcp { host, .. } = &config.upstream else { return None };
     let near = host.eq_ignore_ascii_case("localhost")
         || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
     (!near).then(|| {

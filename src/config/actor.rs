@@ -3,7 +3,9 @@
 use super::load::{Check, quoted};
 use super::problem::shown_path;
 use super::tree::At;
-use super::{ActorRule, Claims, ForwardedCertRule, HeaderRule, Jwks, JwksUrl, JwtRule, units, yaml};
+use super::{
+    ActorRule, Claims, ClientAuth, ForwardedCertRule, HeaderRule, Jwks, JwksUrl, JwtRule, Tls, units, yaml,
+};
 use http::Uri;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -14,10 +16,14 @@ use std::time::Duration;
 const ANSWER: std::ops::RangeInclusive<u64> = 1 << 10..=16 << 20;
 
 /// None where the item is wrong; the shape check has made sure that it has exactly one key.
-pub(super) fn rule(check: &mut Check<'_>, actor: &At<yaml::Actor>) -> Option<ActorRule> {
+pub(super) fn rule(check: &mut Check<'_>, actor: &At<yaml::Actor>, tls: Option<&Tls>) -> Option<ActorRule> {
     let actor = &actor.value;
     if let Some(mtls) = &actor.mtls {
-        check.error(mtls.at, "`mtls` needs TLS, which is not supported yet", "leave it out");
+        if tls.is_none_or(|tls| tls.client_auth == ClientAuth::None) {
+            let help = "name the CA that clients' certificates are verified against";
+            check.error(mtls.at, "`mtls` needs `tls.client_ca_file`", help);
+        }
+        return Some(ActorRule::Mtls);
     }
     if let Some(jwt) = &actor.jwt {
         return Some(ActorRule::Jwt(jwt_rule(check, &jwt.value)));

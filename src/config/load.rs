@@ -6,8 +6,9 @@
 use super::problem::{Help, Pos, Problems, Severity, nearest, one_of, shown, shown_path};
 use super::tree::At;
 use super::{
-    Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Journal, Kafka, Level, OnFull, Reason,
-    Redact, Relay, Reload, Rule, Secret, Selector, Standalone, Unknown, Upstream, properties, units, yaml,
+    Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Journal, Kafka, Level, Listen, OnFull,
+    Reason, Redact, Relay, Reload, Rule, Secret, Selector, Standalone, Unknown, Upstream, edges, properties,
+    units, yaml,
 };
 use crate::extract::Source;
 use crate::sources::Sources;
@@ -37,12 +38,20 @@ const ADDRESS_HEADERS: &[&str] = &["X-Forwarded-For", "Forwarded", "X-Real-IP"];
 /// The valid configuration; meaningless where `problems` has an error.
 pub(super) fn validate(file: &yaml::File, dir: &Path, problems: &mut Problems) -> Config {
     let mut check = Check { dir, problems, sources: Sources::default() };
-    let listen = check.address(&file.listen, "listen");
-    let upstream = check.upstream(&file.upstream);
+    let listen = edges::listen(&mut check, file);
+    let upstream = edges::upstream(&mut check, file);
+    let tls = file.tls.as_ref().and_then(|tls| edges::tls(&mut check, tls));
     let admin = check.admin(&file.admin);
-    check.ports(file, listen, &admin, &upstream);
+    check.ports(file, &listen, &admin, &upstream);
     Config {
         service: check.service(&file.service),
+        proxy_protocol: file
+            .proxy_protocol
+            .as_ref()
+            .map(|section| edges::proxy_protocol(&mut check, section, &listen)),
+        upstream_http2: edges::upstream_http2(file.upstream_http2.value),
+        forward_address: edges::forward_address(file.forward_address.value),
+        source_address: edges::source_address(&mut check, file.source_address.as_ref(), &upstream),
         listen,
         upstream,
         openapi: file.openapi.iter().map(|p| check.openapi(p)).collect(),
@@ -54,7 +63,7 @@ pub(super) fn validate(file: &yaml::File, dir: &Path, problems: &mut Problems) -
             max_decoded: check.size(&file.capture.max_decoded, "capture.max_decoded", 0..=MAX_DECODED)
                 as usize,
         },
-        actor: file.actor.iter().filter_map(|a| super::actor::rule(&mut check, a)).collect(),
+        actor: file.actor.iter().filter_map(|a| super::actor::rule(&mut check, a, tls.as_ref())).collect(),
         client_ip: check.client_ip(&file.client_ip),
         reason: check.reason(&file.reason),
         redact: check.redact(&file.redact),
@@ -63,6 +72,7 @@ pub(super) fn validate(file: &yaml::File, dir: &Path, problems: &mut Problems) -
         clickhouse: check.clickhouse(&file.clickhouse),
         admin,
         relay: check.relay(&file.relay),
+        tls,
         standalone: Standalone {
             data: check.path(&file.standalone.data, "standalone.data"),
             http_port: file.standalone.http_port.value,
@@ -70,6 +80,16 @@ pub(super) fn validate(file: &yaml::File, dir: &Path, problems: &mut Problems) -
         reload: Reload { interval: check.duration(&file.reload.interval, "reload.interval") },
         sources: check.sources,
     }
+}
+
+/// The parts of a URL.
+pub(super) struct Url {
+    /// Lower case.
+    pub scheme: String,
+    /// Without brackets.
+    pub host: String,
+    pub port: Option<u16>,
+    pub path: String,
 }
 
 /// The checks, one per kind of value and one per section.
@@ -109,7 +129,7 @@ impl Check<'_> {
         value.value.clone()
     }
 
-    fn address(&mut self, value: &At<String>, key: &str) -> SocketAddr {
+    pub fn address(&mut self, value: &At<String>, key: &str) -> SocketAddr {
         value.value.parse().unwrap_or_else(|_| {
             let text = value.value.trim();
             let help = match text.rsplit_once(':') {
@@ -194,6 +214,11 @@ impl Check<'_> {
         PathBuf::from(self.text(value, key))
     }
 
+    /// The path of a file beside the configuration.
+    pub fn beside(&mut self, value: &At<String>, key: &str) -> PathBuf {
+        self.dir.join(self.text(value, key))
+    }
+
     /// A file beside the configuration, read.
     pub fn file(&mut self, value: &At<String>, key: &str) -> Option<(PathBuf, Vec<u8>)> {
         let path = self.dir.join(self.text(value, key));
@@ -211,25 +236,20 @@ impl Check<'_> {
         }
     }
 
-    /// `http://host[:port][/path]` without credentials.
-    fn http(&mut self, value: &At<String>, key: &str) -> Option<(String, Option<u16>, String)> {
+    /// `scheme://host[:port][/path]` without credentials.
+    pub fn url(&mut self, value: &At<String>, key: &str, schemes: &[&str], help: &str) -> Option<Url> {
         let text = value.value.trim();
         let mut fail = |message: String, help: &str| {
             self.problems.error(value.at, format!("`{key}`: {message}"), help);
             None
         };
         let Some((scheme, rest)) = text.split_once(':') else {
-            return fail(format!("{} is not a URL", quoted(value)), "write `http://host:port`");
+            return fail(format!("{} is not a URL", quoted(value)), help);
         };
-        match scheme.to_ascii_lowercase().as_str() {
-            "http" if rest.starts_with("//") => {}
-            "https" => {
-                return fail("https:// is not supported yet".into(), "use http:// on the same host or Pod");
-            }
-            "unix" => {
-                return fail("unix: is not supported yet".into(), "let the service listen on 127.0.0.1");
-            }
-            _ => return fail(format!("{} is not an http:// URL", quoted(value)), "write `http://host:port`"),
+        let scheme = scheme.to_ascii_lowercase();
+        if !schemes.contains(&scheme.as_str()) || !rest.starts_with("//") {
+            let kind = schemes.iter().map(|s| format!("{s}://")).collect::<Vec<_>>().join(" or ");
+            return fail(format!("{} is not an {kind} URL", quoted(value)), help);
         }
         let rest = rest.trim_start_matches("//");
         let (authority, path) = match rest.find(['/', '?', '#']) {
@@ -243,11 +263,11 @@ impl Check<'_> {
             );
         }
         if path.contains(['?', '#']) {
-            return fail("a query or fragment has no meaning here".into(), "write `http://host:port`");
+            return fail("a query or fragment has no meaning here".into(), help);
         }
         match host_port(authority) {
-            Some((host, port)) => Some((host, port, path.to_string())),
-            None => fail(format!("{} has no valid host and port", quoted(value)), "write `http://host:port`"),
+            Some((host, port)) => Some(Url { scheme, host, port, path: path.to_string() }),
+            None => fail(format!("{} has no valid host and port", quoted(value)), help),
         }
     }
 
@@ -279,22 +299,6 @@ impl Check<'_> {
             self.error(service.at, format!("`service` must be at most {MAX_SERVICE} bytes"), ());
         }
         self.text(service, "service")
-    }
-
-    fn upstream(&mut self, value: &At<String>) -> Upstream {
-        let nowhere = Upstream { host: String::new(), port: 0 };
-        if value.is_unset() && value.value.is_empty() {
-            return nowhere;
-        }
-        let Some((host, port, path)) = self.http(value, "upstream") else { return nowhere };
-        if !path.is_empty() && path != "/" {
-            self.error(
-                value.at,
-                "`upstream` must not have a path",
-                "requests are passed on as they are; write `http://host:port`",
-            );
-        }
-        Upstream { host, port: port.unwrap_or(80) }
     }
 
     /// A document that is missing never stops traffic; one named on the command line just now does.
@@ -349,6 +353,7 @@ impl Check<'_> {
             level: audit.level.value,
             delivery: audit.delivery.value,
             started_after: self.duration(&audit.started_after, "audit.started_after"),
+            refusals_per_second: audit.refusals_per_second.value,
         }
     }
 
@@ -375,10 +380,11 @@ impl Check<'_> {
         self.pattern(value, key).then(|| Selector::Path(value.value.clone()))
     }
 
-    fn pattern(&mut self, value: &At<String>, key: &str) -> bool {
+    pub fn pattern(&mut self, value: &At<String>, key: &str) -> bool {
         let path = &value.value;
         if !path.starts_with('/') {
-            let help = match path.is_empty() || path.contains(['/', '*']) {
+            let plain = path.is_empty() || path.contains(['/', '*']) || key.starts_with("relay.");
+            let help = match plain {
                 true => "paths start with `/`".to_string(),
                 false if key == "audit.rules.match.paths" => {
                     "an operation goes to `operations`, a tag to `tags`".into()
@@ -546,7 +552,7 @@ impl Check<'_> {
     }
 
     fn clickhouse(&mut self, clickhouse: &yaml::ClickHouse) -> ClickHouse {
-        self.http(&clickhouse.url, "clickhouse.url");
+        self.url(&clickhouse.url, "clickhouse.url", &["http"], "write `http://host:port`");
         let password = clickhouse.password_file.as_ref().and_then(|file| {
             let (_, bytes) = self.file(file, "clickhouse.password_file")?;
             match std::str::from_utf8(trimmed(&bytes)) {
@@ -594,16 +600,20 @@ impl Check<'_> {
     }
 
     /// Listeners that would be in each other's way, and a relay that would call itself.
-    fn ports(&mut self, file: &yaml::File, listen: SocketAddr, admin: &Admin, upstream: &Upstream) {
+    fn ports(&mut self, file: &yaml::File, listen: &Listen, admin: &Admin, upstream: &Upstream) {
         let clash = |a: SocketAddr, b: SocketAddr| {
             let any = a.ip().is_unspecified() || b.ip().is_unspecified();
             a.port() != 0 && a.port() == b.port() && (any || a.ip() == b.ip())
         };
-        let listeners = [
-            ("listen", listen, file.listen.at),
+        let traffic = match listen {
+            Listen::Tcp(address) => Some(("listen", *address, file.listen.at)),
+            Listen::Unix { .. } => None,
+        };
+        let admins = [
             ("admin.listen", admin.listen, file.admin.listen.at),
             ("admin.local", admin.local, file.admin.local.at),
         ];
+        let listeners: Vec<_> = traffic.into_iter().chain(admins).collect();
         for (i, (second, b, at_b)) in listeners.iter().enumerate() {
             for (first, _, at_a) in listeners.iter().take(i).filter(|(_, a, _)| clash(*a, *b)) {
                 let at = (*at_b).max(*at_a);
@@ -611,13 +621,7 @@ impl Check<'_> {
                 self.error(at, message, "give one of them another port");
             }
         }
-        let itself = match upstream.host.parse::<IpAddr>() {
-            Ok(ip) => ip == listen.ip() || (ip.is_loopback() && listen.ip().is_unspecified()),
-            Err(_) => {
-                upstream.host == "localhost" && (listen.ip().is_loopback() || listen.ip().is_unspecified())
-            }
-        };
-        if itself && upstream.port == listen.port() {
+        if edges::is_itself(listen, upstream) {
             self.error(
                 file.upstream.at,
                 "`upstream` is Sidelog's own `listen` address",
@@ -639,11 +643,10 @@ impl Check<'_> {
             max_connections: relay.max_connections.value as usize,
             max_streams: relay.max_streams.value as usize,
             max_resets: relay.max_resets.value,
-            upgrades: relay
-                .upgrades
-                .iter()
-                .map(|u| self.token(u, "relay.upgrades", "a protocol's name").to_ascii_lowercase())
-                .collect(),
+            stall_timeout: self.duration(&relay.stall_timeout, "relay.stall_timeout"),
+            close_timeout: self.duration(&relay.close_timeout, "relay.close_timeout"),
+            upgrades: edges::upgrades(self, &relay.upgrades),
+            refuse_other_upgrades: relay.other_upgrades.value == yaml::OtherUpgrades::Refuse,
             threads: relay.threads.value as usize,
         }
     }

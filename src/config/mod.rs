@@ -6,6 +6,7 @@
 //! appear in no message, no debug output and not in [`effective`].
 
 mod actor;
+mod edges;
 mod env;
 mod load;
 mod problem;
@@ -28,7 +29,7 @@ use ipnet::IpNet;
 use sidelog_event::{Delivery, Level};
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tree::At;
@@ -147,8 +148,16 @@ pub fn schema() -> serde_json::Value {
 #[derive(Debug, Clone)]
 pub struct Config {
     pub service: String,
-    pub listen: SocketAddr,
+    pub listen: Listen,
+    /// None: `listen` speaks plain HTTP.
+    pub tls: Option<Tls>,
+    /// Peers that must begin with a PROXY header. None: nobody does.
+    pub proxy_protocol: Option<Vec<IpNet>>,
     pub upstream: Upstream,
+    pub upstream_http2: Http2,
+    pub forward_address: ForwardAddress,
+    /// Where connections to the service come from.
+    pub source_address: Option<IpAddr>,
     /// Absolute or relative to the working directory; already joined to the file's directory.
     pub openapi: Vec<PathBuf>,
     pub base_path: BasePath,
@@ -178,11 +187,89 @@ pub struct Reload {
     pub interval: std::time::Duration,
 }
 
-/// `http://host:port`. (`https://` and `unix:` arrive with TLS.)
+/// Where clients connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upstream {
-    pub host: String,
-    pub port: u16,
+pub enum Listen {
+    Tcp(SocketAddr),
+    Unix { path: PathBuf, mode: u32 },
+}
+
+/// The listener's certificate, and what is asked of clients. The files could be used when the
+/// configuration was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+    pub client_ca_file: Option<PathBuf>,
+    pub client_auth: ClientAuth,
+    /// How often the files are looked at; zero: never.
+    pub reload: std::time::Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    None,
+    Optional,
+    Required,
+}
+
+/// `http://host:port`, `https://host:port` (with `tls`) or `unix:/path`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upstream {
+    Tcp { host: String, port: u16, tls: Option<UpstreamTls> },
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Upstream::Tcp { host, port, tls } => {
+                let scheme = if tls.is_some() { "https" } else { "http" };
+                match host.contains(':') {
+                    true => write!(f, "{scheme}://[{host}]:{port}"),
+                    false => write!(f, "{scheme}://{host}:{port}"),
+                }
+            }
+            Upstream::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// How the service is spoken to over TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// The only CA believed; None: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// None: the upstream's host.
+    pub sni: Option<String>,
+    pub client_cert_file: Option<PathBuf>,
+    pub client_key_file: Option<PathBuf>,
+    pub reload: std::time::Duration,
+}
+
+/// Whether the service speaks HTTP/2, and so what clients are offered in a TLS handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http2 {
+    /// One that is spoken to over TLS is asked; any other is taken not to.
+    Auto,
+    On,
+    Off,
+}
+
+/// How the service is told the client's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardAddress {
+    None,
+    XForwardedFor,
+    Forwarded,
+    ProxyV2,
+}
+
+/// A protocol that may become a tunnel. `paths`: None: everywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpgradeRule {
+    pub protocol: String,
+    pub paths: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -235,6 +322,8 @@ pub struct Audit {
     pub delivery: Delivery,
     /// Zero: open calls are not told of.
     pub started_after: std::time::Duration,
+    /// Refused requests recorded each second; 0: none.
+    pub refusals_per_second: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -249,9 +338,15 @@ pub struct Capture {
 pub enum ActorRule {
     Jwt(JwtRule),
     Header(HeaderRule),
+    /// The client's certificate.
+    Mtls,
     Basic,
-    ApiKey { header: String },
-    Cookie { name: String },
+    ApiKey {
+        header: String,
+    },
+    Cookie {
+        name: String,
+    },
     ForwardedCert(ForwardedCertRule),
 }
 
@@ -477,8 +572,14 @@ pub struct Relay {
     pub max_streams: usize,
     /// HTTP/2 streams a client may abandon unanswered per second, averaged over ten; 0 = any number.
     pub max_resets: u32,
+    /// How long a connection may stand still that only one side and the relay hold open; zero: for ever.
+    pub stall_timeout: std::time::Duration,
+    /// How long a client may go on sending after our FIN.
+    pub close_timeout: std::time::Duration,
     /// `Upgrade` protocols that may become a tunnel.
-    pub upgrades: Vec<String>,
+    pub upgrades: Vec<UpgradeRule>,
+    /// A request that offers another gets 400, instead of passing without a chance of a tunnel.
+    pub refuse_other_upgrades: bool,
     /// Worker threads; 0 = one per core.
     pub threads: usize,
 }

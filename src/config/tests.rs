@@ -36,6 +36,10 @@ fn with(more: &str) -> Config {
     ok(&format!("{MINIMAL}{more}"))
 }
 
+fn http(host: &str, port: u16) -> Upstream {
+    Upstream::Tcp { host: host.into(), port, tls: None }
+}
+
 fn refused(more: &str) -> String {
     lines(&text(&format!("{MINIMAL}{more}")).expect_err("must be refused"))
 }
@@ -88,8 +92,8 @@ fn long_paths_are_told_whole() {
 
 #[test]
 fn places_name_the_file_as_it_was_given() {
-    let path = root("tests/data/config/broken/06-upstream-https.yaml");
-    let problems = load(&path, &no_env).expect_err("https");
+    let path = root("tests/data/config/broken/07-upstream-credentials.yaml");
+    let problems = load(&path, &no_env).expect_err("credentials");
     let place = problems[0].place.clone().unwrap();
     assert_eq!(place, Place { file: path.to_string_lossy().into_owned(), line: 2, column: 11 });
     assert_eq!(problems[0].severity, Severity::Error);
@@ -128,8 +132,8 @@ fn huge_and_hostile_documents_are_refused() {
 fn every_default() {
     let c = ok(MINIMAL);
     assert_eq!(c.service, "orders");
-    assert_eq!(c.listen, "0.0.0.0:15080".parse().unwrap());
-    assert_eq!(c.upstream, Upstream { host: "127.0.0.1".into(), port: 8080 });
+    assert_eq!(c.listen, Listen::Tcp("0.0.0.0:15080".parse().unwrap()));
+    assert_eq!(c.upstream, http("127.0.0.1", 8080));
     assert!(c.openapi.is_empty());
     assert_eq!(c.base_path, BasePath::Auto);
     assert!(c.multi_segment.is_empty());
@@ -155,7 +159,14 @@ fn every_default() {
     assert_eq!(c.relay.drain_timeout, Duration::from_secs(25));
     assert_eq!((c.relay.max_connections, c.relay.threads), (0, 0));
     assert_eq!((c.relay.max_streams, c.relay.max_resets), (1000, 200));
-    assert_eq!(c.relay.upgrades, ["websocket"]);
+    let websocket = UpgradeRule { protocol: "websocket".into(), paths: None };
+    assert_eq!(c.relay.upgrades, [websocket]);
+    assert!(!c.relay.refuse_other_upgrades);
+    let (stall, close) = (c.relay.stall_timeout, c.relay.close_timeout);
+    assert_eq!((stall, close), (Duration::from_secs(300), Duration::from_secs(2)));
+    assert!(c.tls.is_none() && c.proxy_protocol.is_none() && c.source_address.is_none());
+    assert_eq!((c.forward_address, c.audit.refusals_per_second), (ForwardAddress::None, 10));
+    assert_eq!(c.upstream_http2, Http2::Auto);
     assert_eq!((c.standalone.data.as_path(), c.standalone.http_port), (Path::new("./sidelog-data"), 18123));
 
     let kafka = with("kafka: {brokers: kafka:9092}").kafka.unwrap();
@@ -238,8 +249,11 @@ fn upstreams() {
         ("'http://[::1]'", "::1", 80),
     ] {
         let c = ok(&format!("service: orders\nupstream: {url}\n"));
-        assert_eq!(c.upstream, Upstream { host: host.into(), port }, "{url}");
+        assert_eq!(c.upstream, http(host, port), "{url}");
     }
+    let unix = |url: &str| ok(&format!("service: orders\nupstream: {url}\n")).upstream;
+    assert_eq!(unix("unix:/run/app.sock"), Upstream::Unix("/run/app.sock".into()));
+    assert_eq!(unix("unix:///run/app.sock"), Upstream::Unix("/run/app.sock".into()));
     for url in [
         "http://",
         "http:orders",
@@ -258,13 +272,84 @@ fn upstreams() {
         "http://u@orders",
         "http://orders/v1",
         "ftp://orders",
-        "unix:/run/app.sock",
+        "unix:app.sock",
+        "unix:/run/",
         "/orders",
         "http://///orders",
         "http://orders:80:80",
     ] {
         assert!(text(&format!("service: orders\nupstream: {url}\n")).is_err(), "{url}");
     }
+}
+
+/// A CA and a certificate of it that is good for both ends, as files.
+fn certificates(dir: &Path) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["orders.test".to_string()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    for name in ["tls.crt", "clients-ca.crt", "service-ca.crt", "sidelog.crt"] {
+        std::fs::write(dir.join(name), &certificate).unwrap();
+    }
+    for name in ["tls.key", "sidelog.key"] {
+        std::fs::write(dir.join(name), key.serialize_pem()).unwrap();
+    }
+}
+
+#[test]
+fn tls_on_both_sides() {
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path());
+    let load = |yaml: &str| match from_text(yaml, "sidelog.yaml", dir.path(), &no_env) {
+        Ok((config, warnings)) => (config, lines(&warnings)),
+        Err(problems) => panic!("{}", lines(&problems)),
+    };
+    let (c, told) = load(
+        "service: orders
+upstream: https://127.0.0.1
+upstream_tls: {ca_file: service-ca.crt, sni: orders.test, client_cert_file: sidelog.crt, client_key_file: sidelog.key}
+listen: unix:/run/sidelog.sock
+listen_mode: 666
+tls: {cert_file: tls.crt, key_file: tls.key, client_ca_file: clients-ca.crt}
+actor: [mtls: {}]
+",
+    );
+    assert_eq!(told, "");
+    let file = |name: &str| Some(dir.path().join(name));
+    let Upstream::Tcp { port: 443, tls: Some(tls), .. } = &c.upstream else { panic!("{:?}", c.upstream) };
+    assert_eq!((tls.ca_file.clone(), tls.sni.as_deref()), (file("service-ca.crt"), Some("orders.test")));
+    assert_eq!((tls.client_key_file.clone(), tls.reload), (file("sidelog.key"), Duration::from_secs(10)));
+    assert_eq!(c.listen, Listen::Unix { path: "/run/sidelog.sock".into(), mode: 0o666 });
+    let tls = c.tls.unwrap();
+    assert_eq!((Some(tls.cert_file), tls.client_auth), (file("tls.crt"), ClientAuth::Required));
+    assert!(matches!(c.actor.as_slice(), [ActorRule::Mtls]));
+
+    let told = load("service: s\nupstream: http://s\nupstream_tls: {}\nlisten_mode: 0600\ntls: {cert_file: tls.crt, key_file: tls.key, client_ca_file: tls.crt, client_auth: none}\n").1;
+    assert!(
+        told.contains("`upstream_tls` has no effect") && told.contains("`listen_mode` has no effect"),
+        "{told}"
+    );
+    assert!(told.contains("`tls.client_ca_file` has no effect"), "{told}");
+}
+
+#[test]
+fn upgrades_may_be_narrowed_by_path() {
+    let rule = |protocol: &str, paths: Option<&[&str]>| UpgradeRule {
+        protocol: protocol.into(),
+        paths: paths.map(|p| p.iter().map(|s| s.to_string()).collect()),
+    };
+    let upgrades = |yaml: &str| with(&format!("relay: {{upgrades: {yaml}}}")).relay.upgrades;
+    assert_eq!(upgrades("WebSocket"), [rule("websocket", None)]);
+    assert_eq!(upgrades("[]"), []);
+    assert_eq!(
+        upgrades("[foo, {protocol: websocket, paths: [/ws/**, '/live/{id}']}]"),
+        [rule("foo", None), rule("websocket", Some(&["/ws/**", "/live/{id}"]))]
+    );
+    let c = with(
+        "relay: {other_upgrades: refuse}\nforward_address: proxy_v2\nsource_address: 127.0.0.2\nproxy_protocol: {from: ['::ffff:10.0.0.0/104']}",
+    );
+    assert!(c.relay.refuse_other_upgrades);
+    assert_eq!((c.forward_address, c.source_address), (ForwardAddress::ProxyV2, "127.0.0.2".parse().ok()));
+    assert_eq!(c.proxy_protocol, Some(vec!["10.0.0.0/8".parse().unwrap()]));
 }
 
 #[test]
@@ -336,7 +421,7 @@ redact: {keys: [\"$${NAME}\"]}
 ";
     let (c, _) = from_text(yaml, "sidelog.yaml", Path::new(""), &env).unwrap();
     assert_eq!(c.service, "12");
-    assert_eq!(c.upstream, Upstream { host: "localhost".into(), port: 8080 });
+    assert_eq!(c.upstream, http("localhost", 8080));
     assert_eq!(c.audit.level, Level::Metadata);
     assert_eq!(c.capture.max_body, 1 << 20);
     assert_eq!(c.standalone.http_port, 0);
@@ -363,6 +448,7 @@ fn examples() -> tempfile::TempDir {
     for name in ["minimal.yaml", "full.yaml", "openbao.yaml", "kinto.yaml"] {
         std::fs::copy(root("config").join(name), dir.path().join(name)).unwrap();
     }
+    certificates(dir.path());
     for (name, text) in [
         ("openapi.yaml", ""),
         ("openbao.json", ""),
@@ -403,7 +489,7 @@ fn every_example_loads_without_a_warning() {
     let openbao = example(dir.path(), "openbao.yaml");
     assert_eq!(openbao.journal.dir, Path::new("./sidelog-data/journal"));
     let full = example(dir.path(), "full.yaml");
-    assert_eq!(full.actor.len(), 7);
+    assert_eq!(full.actor.len(), 8);
     assert_eq!(full.clickhouse.password, Some(Secret("s3cret-click".into())));
     assert_eq!(read_pseudonym_key(&dir.path().join("redact.key")).unwrap(), b"0123456789abcdef");
 }
@@ -456,7 +542,9 @@ fn the_view_of_the_defaults_is_a_configuration() {
     let mut view = effective(&ok(MINIMAL));
     // The view's word for the contents of `password_file`, and for no Kafka.
     view["clickhouse"].as_object_mut().unwrap().remove("password");
-    assert!(view.as_object_mut().unwrap().remove("kafka").unwrap().is_null());
+    for section in ["kafka", "tls", "proxy_protocol", "upstream_tls"] {
+        assert!(view.as_object_mut().unwrap().remove(section).unwrap().is_null());
+    }
     let again = ok(&view.to_string());
     assert_eq!(effective(&again)["relay"], view["relay"]);
     assert_eq!(effective(&again)["audit"], view["audit"]);
@@ -540,8 +628,8 @@ fn the_full_example_has_every_key() {
     schema_keys(&schema(), "", &mut known);
     document_keys(&document, "", &mut found);
     let found: BTreeSet<String> = found.into_iter().map(|(path, _)| path).collect();
-    // Refused so far, so it stands there as a comment.
-    assert!(known.remove(".actor.mtls") && text.contains("# - mtls: {}"));
+    // Has no effect beside an address, so it stands there as a comment.
+    assert!(known.remove(".listen_mode") && text.contains("# listen_mode: 0660"));
     assert_eq!(found, known);
     assert!(known.len() > 80, "{}", known.len());
 }
@@ -553,6 +641,8 @@ fn the_full_example_shows_the_defaults() {
     let document = tree::parse(&text).unwrap();
     let (mut found, mut compared, schema) = (Vec::new(), 0, schema());
     document_keys(&document, "", &mut found);
+    // Shows both forms of an entry.
+    found.retain(|(path, _)| path != ".relay.upgrades");
     for (path, node) in found {
         let mut at = &schema;
         for name in path.split('.').skip(1) {
@@ -620,17 +710,18 @@ fn the_command_line_alone_is_enough() {
     })
     .unwrap();
     assert!(warnings.is_empty(), "{warnings:?}");
-    assert_eq!((c.upstream.port, c.openapi, c.listen.port()), (8080, vec![document], 0));
+    assert_eq!((c.upstream, c.openapi), (http("127.0.0.1", 8080), vec![document]));
+    assert_eq!(c.listen, Listen::Tcp("127.0.0.1:0".parse().unwrap()));
     assert_eq!((c.journal.dir, c.standalone.data), (data.join("journal"), data));
 
     let (c, _) = defaults_for(&Options::default()).unwrap();
     assert_eq!(c.audit.level, Level::Request);
 
     let absent = [dir.path().join("absent.yaml")];
-    let options = Options { upstream: Some("https://x"), openapi: &absent, ..Options::default() };
-    let problems = defaults_for(&options).expect_err("https and absent");
+    let options = Options { upstream: Some("ftp://x"), openapi: &absent, ..Options::default() };
+    let problems = defaults_for(&options).expect_err("ftp and absent");
     let told = lines(&problems);
-    assert!(told.contains("error: `upstream`: https:// is not supported yet"), "{told}");
+    assert!(told.contains("error: `upstream`: `ftp://x` is not an http:// or https:// URL"), "{told}");
     // Typed just now: an error, where a file's would be a warning.
     let absent = format!("error: `openapi`: cannot read {}", shown_path(&absent[0]));
     assert!(told.contains(&absent), "{told}");

@@ -2,8 +2,9 @@
 //! writes down the keys it knows, each either shown or replaced by `[secret]`.
 
 use super::{
-    ActorRule, Audit, BasePath, ClientIp, Config, ForwardedCertRule, HeaderRule, Jwks, JwksUrl, JwtRule,
-    OnFull, Place, Reason, Redact, Relay, Rule, Selector, Unknown,
+    ActorRule, Audit, BasePath, ClientAuth, ClientIp, Config, ForwardAddress, ForwardedCertRule, HeaderRule,
+    Http2, Jwks, JwksUrl, JwtRule, Listen, OnFull, Place, Reason, Redact, Relay, Rule, Selector, Tls,
+    Unknown, UpgradeRule, Upstream, UpstreamTls,
 };
 use super::{properties, units};
 use serde_json::{Map, Value, json};
@@ -16,7 +17,12 @@ pub fn effective(config: &Config) -> Value {
     let Config {
         service,
         listen,
+        tls,
+        proxy_protocol,
         upstream,
+        upstream_http2,
+        forward_address,
+        source_address,
         openapi,
         base_path,
         multi_segment,
@@ -35,16 +41,39 @@ pub fn effective(config: &Config) -> Value {
         reload,
         sources: _,
     } = config;
-    let host =
-        if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.clone() };
     let ClientIp { header, trusted_proxies } = client_ip;
     let Reason { header: reasons, query, body } = reason;
     let Redact { keys, keep, unknown, pseudonym_key_file } = redact;
     json!({
         "version": 1,
         "service": service,
-        "listen": listen,
-        "upstream": format!("http://{host}:{}", upstream.port),
+        "listen": match listen {
+            Listen::Tcp(address) => address.to_string(),
+            Listen::Unix { path, .. } => format!("unix:{}", path.display()),
+        },
+        "listen_mode": match listen {
+            Listen::Tcp(_) => None,
+            Listen::Unix { mode, .. } => Some(format!("{mode:04o}")),
+        },
+        "tls": tls.as_ref().map(listener_tls),
+        "proxy_protocol": proxy_protocol.as_ref().map(|from| json!({ "from": from })),
+        "upstream": upstream.to_string(),
+        "upstream_tls": match upstream {
+            Upstream::Tcp { tls: Some(tls), .. } => service_tls(tls),
+            _ => Value::Null,
+        },
+        "upstream_http2": match upstream_http2 {
+            Http2::Auto => "auto",
+            Http2::On => "on",
+            Http2::Off => "off",
+        },
+        "forward_address": match forward_address {
+            ForwardAddress::None => "none",
+            ForwardAddress::XForwardedFor => "x_forwarded_for",
+            ForwardAddress::Forwarded => "forwarded",
+            ForwardAddress::ProxyV2 => "proxy_v2",
+        },
+        "source_address": source_address,
         "openapi": openapi,
         "base_path": match base_path {
             BasePath::Auto => json!("auto"),
@@ -92,6 +121,31 @@ pub fn effective(config: &Config) -> Value {
     })
 }
 
+fn listener_tls(Tls { cert_file, key_file, client_ca_file, client_auth, reload }: &Tls) -> Value {
+    json!({
+        "cert_file": cert_file,
+        "key_file": key_file,
+        "client_ca_file": client_ca_file,
+        "client_auth": match client_auth {
+            ClientAuth::None => "none",
+            ClientAuth::Optional => "optional",
+            ClientAuth::Required => "required",
+        },
+        "reload": units::show_duration(*reload),
+    })
+}
+
+fn service_tls(tls: &UpstreamTls) -> Value {
+    let UpstreamTls { ca_file, sni, client_cert_file, client_key_file, reload } = tls;
+    json!({
+        "ca_file": ca_file,
+        "sni": sni,
+        "client_cert_file": client_cert_file,
+        "client_key_file": client_key_file,
+        "reload": units::show_duration(*reload),
+    })
+}
+
 fn audit_rules(audit: &Audit) -> Value {
     json!({
         "ignore": audit.ignore.iter().map(selector).collect::<Vec<_>>(),
@@ -101,6 +155,7 @@ fn audit_rules(audit: &Audit) -> Value {
         "level": audit.level,
         "delivery": audit.delivery,
         "started_after": units::show_duration(audit.started_after),
+        "refusals_per_second": audit.refusals_per_second,
     })
 }
 
@@ -113,9 +168,19 @@ fn relay_bounds(relay: &Relay) -> Value {
         "max_connections": relay.max_connections,
         "max_streams": relay.max_streams,
         "max_resets": relay.max_resets,
-        "upgrades": relay.upgrades,
+        "stall_timeout": units::show_duration(relay.stall_timeout),
+        "close_timeout": units::show_duration(relay.close_timeout),
+        "upgrades": relay.upgrades.iter().map(upgrade).collect::<Vec<_>>(),
+        "other_upgrades": if relay.refuse_other_upgrades { "refuse" } else { "pass" },
         "threads": relay.threads,
     })
+}
+
+fn upgrade(UpgradeRule { protocol, paths }: &UpgradeRule) -> Value {
+    match paths {
+        None => json!(protocol),
+        Some(paths) => json!({ "protocol": protocol, "paths": paths }),
+    }
 }
 
 fn place(Place { file, line, column }: &Place) -> String {
@@ -182,6 +247,7 @@ fn actor_rule(rule: &ActorRule) -> Value {
                 "trusted_from": trusted_from,
             }})
         }
+        ActorRule::Mtls => json!({ "mtls": {} }),
         ActorRule::Basic => json!({ "basic": {} }),
         ActorRule::ApiKey { header } => json!({ "api_key": { "header": header } }),
         ActorRule::Cookie { name } => json!({ "cookie": { "name": name } }),

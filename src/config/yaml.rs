@@ -4,6 +4,12 @@
 //!
 //! Refuses nothing by itself: text is judged in [`super::load`], where everything wrong is collected.
 
+mod edges;
+
+pub(super) use edges::{
+    ClientAuth, ForwardAddress, Http2, OtherUpgrades, ProxyProtocol, Tls, Upgrade, UpstreamTls,
+};
+
 use super::tree::At;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
@@ -24,12 +30,36 @@ pub(super) struct File {
     /// The service's name, in every event.
     #[schemars(example = &"orders")]
     pub service: At<String>,
-    /// Address that clients connect to.
+    /// Address that clients connect to, or `unix:/path` of a socket file.
     #[schemars(example = &"0.0.0.0:15080")]
     pub listen: At<String>,
-    /// The service itself. One connection is opened to it for each client connection.
+    /// The mode of the socket file of `listen: unix:/path`.
+    #[schemars(example = &"0660")]
+    pub listen_mode: At<Mode>,
+    /// TLS for clients. Without it, `listen` speaks plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<At<Tls>>,
+    /// Load balancers that begin each connection with a PROXY header (version 1 or 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<At<ProxyProtocol>>,
+    /// The service itself: `http://`, `https://` or `unix:/path`. One connection is opened to it for each
+    /// client connection.
     #[schemars(example = &"http://127.0.0.1:8080")]
     pub upstream: At<String>,
+    /// How the service is spoken to where `upstream` is https://.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_tls: Option<At<UpstreamTls>>,
+    /// Whether the service speaks HTTP/2, and so what clients are offered in a TLS handshake. Clients
+    /// without TLS just begin.
+    #[schemars(example = &"on")]
+    pub upstream_http2: At<Http2>,
+    /// How the service is told the client's address.
+    #[schemars(example = &"x_forwarded_for")]
+    pub forward_address: At<ForwardAddress>,
+    /// The address of this host that connections to the service come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"127.0.0.2")]
+    pub source_address: Option<At<String>>,
     /// OpenAPI documents (2.0, 3.0, 3.1, 3.2) that name the operations; relative to this file.
     #[schemars(schema_with = "text_or_list", extend("examples" = [["openapi.yaml"]]))]
     pub openapi: Texts,
@@ -84,6 +114,9 @@ pub(super) struct Audit {
     /// A call that is open for longer is told of before it ends; `0s`: never.
     #[schemars(example = &"30s")]
     pub started_after: At<Span>,
+    /// Refused requests recorded each second, at most; 0: they are only counted.
+    #[schemars(range(max = 10_000), example = 10)]
+    pub refusals_per_second: At<u32>,
 }
 
 /// A path, template or glob, or one of `operation`, `tag` and `path`.
@@ -531,9 +564,19 @@ pub(super) struct Relay {
     /// connection. 0: any number.
     #[schemars(range(max = 1_000_000), example = 200)]
     pub max_resets: At<u32>,
-    /// `Upgrade` protocols that may become a tunnel.
-    #[schemars(schema_with = "text_or_list", extend("examples" = [["websocket"]]))]
-    pub upgrades: Texts,
+    /// How long a connection may stand still when one side has finished and only the other holds it
+    /// open; 0s: for ever.
+    #[schemars(example = &"5m")]
+    pub stall_timeout: At<Span>,
+    /// How long a client may go on sending after its connection was closed.
+    #[schemars(example = &"2s")]
+    pub close_timeout: At<Span>,
+    /// `Upgrade` protocols that may become a tunnel: names, or names with paths.
+    #[schemars(schema_with = "upgrades", extend("examples" = [["websocket"]]))]
+    pub upgrades: Vec<At<Upgrade>>,
+    /// What becomes of a request that offers another upgrade.
+    #[schemars(example = &"refuse")]
+    pub other_upgrades: At<OtherUpgrades>,
     /// Worker threads; 0: one per core.
     #[schemars(range(max = 1024), example = 0)]
     pub threads: At<u32>,
@@ -570,7 +613,14 @@ impl Default for File {
             version: At::unset(1u32),
             service: text(""),
             listen: text("0.0.0.0:15080"),
+            listen_mode: At::unset(Mode("0660".into())),
+            tls: None,
+            proxy_protocol: None,
             upstream: text(""),
+            upstream_tls: None,
+            upstream_http2: At::unset(Http2::Auto),
+            forward_address: At::unset(ForwardAddress::None),
+            source_address: None,
             openapi: Vec::new(),
             base_path: vec![text("auto")],
             multi_segment: Vec::new(),
@@ -601,6 +651,7 @@ impl Default for Audit {
             level: At::unset(Level::Request),
             delivery: At::unset(Delivery::Written),
             started_after: At::unset(Span("5s".into())),
+            refusals_per_second: At::unset(10u32),
         }
     }
 }
@@ -720,7 +771,10 @@ impl Default for Relay {
             max_connections: At::unset(0u32),
             max_streams: At::unset(1000u32),
             max_resets: At::unset(200u32),
-            upgrades: vec![text("websocket")],
+            stall_timeout: At::unset(Span("5m".into())),
+            close_timeout: At::unset(Span("2s".into())),
+            upgrades: vec![At::unset(Upgrade::Protocol("websocket".into()))],
+            other_upgrades: At::unset(OtherUpgrades::Pass),
             threads: At::unset(0u32),
         }
     }
@@ -769,12 +823,21 @@ spelled! {
     Span, { "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h)$" }
 }
 spelled! {
+    /// A file's mode: `0660`.
+    Mode, { "type": ["string", "number"], "pattern": "^0?[0-7]{3}$" }
+}
+spelled! {
     /// A property's value.
     Scalar, { "type": ["string", "number", "boolean"] }
 }
 
 fn text_or_list(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
+}
+
+fn upgrades(generator: &mut SchemaGenerator) -> Schema {
+    let list = generator.subschema_for::<Vec<Upgrade>>();
+    json_schema!({ "anyOf": [{ "type": "string" }, list] })
 }
 
 fn base_path(_: &mut SchemaGenerator) -> Schema {

@@ -7,6 +7,7 @@ use crate::config::{self, Config};
 use crate::relay::{Call as _, parse};
 use sidelog_event::{Op, Outcome};
 use sidelog_journal::Kind;
+use std::net::IpAddr;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -69,7 +70,7 @@ impl World {
 
     fn begin(&self, raw: &[u8]) -> Result<Exchange, Refusal> {
         let mut index = HeadIndex::default();
-        let framing = parse::request(raw, &mut index, &[])?;
+        let framing = parse::request(raw, &mut index, &relay::Upgrades::default())?;
         Watcher::new(self.auditor.clone(), PEER).begin(Head { raw, index: &index }, &framing)
     }
 
@@ -121,7 +122,7 @@ fn answered(call: &mut Exchange, status: u16) {
 
 fn ask(raw: &str) -> (HeadIndex, RequestFraming) {
     let mut index = HeadIndex::default();
-    let framing = parse::request(raw.as_bytes(), &mut index, &[]).unwrap();
+    let framing = parse::request(raw.as_bytes(), &mut index, &relay::Upgrades::default()).unwrap();
     (index, framing)
 }
 

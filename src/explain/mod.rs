@@ -6,6 +6,7 @@ mod report;
 pub use report::{Bodies, Response};
 
 use crate::config::{Config, Problem};
+use crate::extract::Peer;
 use crate::head::{Head, HeadIndex};
 use crate::pseudonym::Pseudonyms;
 use crate::rules::{Judged, Rules};
@@ -35,7 +36,7 @@ pub enum Format {
 pub struct Explainer {
     service: String,
     rules: Rules,
-    peer: IpAddr,
+    peer: Peer,
 }
 
 /// How the lines of one run were answered.
@@ -109,7 +110,7 @@ impl Explainer {
     pub fn new(config: &Config, peer: IpAddr) -> Result<(Explainer, Vec<Problem>), Problem> {
         // Fingerprints in explanations are for show; the real key stays with the sidecar.
         let (rules, problems) = Rules::load(config, &Pseudonyms::new(b"sidelog explain"))?;
-        Ok((Explainer { service: config.service.clone(), rules, peer }, problems))
+        Ok((Explainer { service: config.service.clone(), rules, peer: peer.into() }, problems))
     }
 
     /// Answers every line; a line that cannot be read gets `{"error": …}` with its number. `whole`: as

@@ -4,7 +4,7 @@
 //! would be stored, but for its id, its times and what only the relay knows.
 
 use super::Explainer;
-use crate::extract::{self, Source};
+use crate::extract::{self, Peer, Source};
 use crate::head::Head;
 use crate::policy::{Decision, RuleRef};
 use crate::redact::{RawBody, Redacted, SchemaMarks};
@@ -16,7 +16,6 @@ use sidelog_event as event;
 use sidelog_event::{Actor, ActorSource, AuditEvent, Client, Http, Level, MatchKind, Message, Op, Operation};
 use std::borrow::Cow;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use uuid::Uuid;
 
 /// Characters of a kept body shown to people; programs get all of it.
@@ -67,7 +66,7 @@ impl<'r> Report<'r> {
         let Explainer { rules, peer, service } = explainer;
         let because = because(head, &judged);
         let document = judged.found.operation.and_then(|o| rules.specs.document_of(o));
-        let (raw, marks) = draft(rules, head, &judged, *peer, bodies);
+        let (raw, marks) = draft(rules, head, &judged, peer, bodies);
         let raw = AuditEvent { service: service.into(), ..raw };
         let (request, response) = raw_bodies(rules, head, judged.decision.level, bodies);
         let struck = struck(rules, &raw, &request, &response, marks);
@@ -240,7 +239,7 @@ fn draft<'r>(
     rules: &'r Rules,
     head: &Head<'r>,
     judged: &Judged<'r, 'r>,
-    peer: IpAddr,
+    peer: &Peer,
     bodies: &'r Bodies,
 ) -> (AuditEvent<'r>, &'r crate::redact::SchemaMarks) {
     let (facts, flags) = rules.facts(head, peer, judged);

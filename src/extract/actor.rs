@@ -9,7 +9,7 @@ use super::fields::{self, Found};
 use super::jwt::Verifier;
 use super::key_store::KeyStore;
 use super::text::{clean, trim};
-use super::{Error, Flags, address, flags, raise};
+use super::{Error, Flags, Peer, address, flags, raise};
 use crate::config::{self, ActorRule};
 use crate::head::Head;
 use crate::pseudonym::Pseudonyms;
@@ -19,7 +19,6 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ipnet::IpNet;
 use sidelog_event::{Actor, ActorSource};
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Characters of an id, a name, a tenant, a type or a role.
@@ -39,8 +38,7 @@ const BASIC: GeneralPurpose = GeneralPurpose::new(
 /// What a rule reads from.
 pub(super) struct Call<'c, 'h> {
     pub head: &'c Head<'h>,
-    /// In canonical form.
-    pub peer: IpAddr,
+    pub peer: &'c Peer,
     /// By the index rules keep.
     pub found: &'c [Found<'h>],
     /// Seconds since 1970.
@@ -58,6 +56,7 @@ pub(super) enum Rule {
         verifier: Box<Verifier>,
     },
     Header(HeaderRule),
+    Mtls,
     Basic {
         header: Index,
     },
@@ -116,6 +115,7 @@ impl Rule {
                 verifier: Box::new(Verifier::new(number, jwt, warnings)?),
             },
             ActorRule::Header(header) => Rule::Header(HeaderRule::new(header, index)),
+            ActorRule::Mtls => Rule::Mtls,
             ActorRule::Basic => Rule::Basic { header: index("authorization") },
             ActorRule::ApiKey { header } => {
                 Rule::ApiKey { header: index(header), name: header.to_ascii_lowercase() }
@@ -138,6 +138,7 @@ impl Rule {
     ) -> Option<Actor<'static>> {
         match self {
             Rule::Header(rule) => rule.read(call, flags),
+            Rule::Mtls => call.peer.certificate.as_ref().map(|certificate| certificate.actor(flags)),
             Rule::ForwardedCert(rule) => rule.read(call, pseudonyms, flags),
             Rule::Jwt { header, name, verifier } => {
                 let found = call.found.get(*header)?;
@@ -302,7 +303,7 @@ impl HeaderRule {
     }
 }
 
-pub(super) fn anonymous() -> Actor<'static> {
+pub fn anonymous() -> Actor<'static> {
     Actor {
         id: "".into(),
         name: "".into(),
@@ -350,7 +351,7 @@ fn doubt<'h>(
 
 /// Whether the peer is one whose headers are believed.
 fn is_trusted(networks: &[IpNet], call: &Call<'_, '_>, flags: &mut Flags) -> bool {
-    let trusted = networks.iter().any(|net| net.contains(&call.peer));
+    let trusted = call.peer.ip.is_some_and(|ip| networks.iter().any(|net| net.contains(&ip)));
     if !trusted {
         raise(flags, flags::ACTOR_HEADER_UNTRUSTED);
     }
@@ -483,7 +484,7 @@ mod tests {
 
     fn read(given: &[ActorRule], peer: &str, fields: &[(&str, &str)]) -> (Actor<'static>, Flags) {
         let (raw, index) = head("POST", "/v1/orders", fields);
-        rules(given).actor(&Head { raw: &raw, index: &index }, peer.parse().unwrap())
+        rules(given).actor(&Head { raw: &raw, index: &index }, &peer.parse().unwrap())
     }
 
     fn header(peer: &str, fields: &[(&str, &str)]) -> (Actor<'static>, Flags) {
@@ -748,7 +749,7 @@ mod tests {
         let at = raw.windows(2).position(|w| w == b"QZ").unwrap();
         raw[at..at + 2].copy_from_slice(b"\xff\xfe");
         let (actor, flags) =
-            rules(&[header_rule()]).actor(&Head { raw: &raw, index: &index }, PEER.parse().unwrap());
+            rules(&[header_rule()]).actor(&Head { raw: &raw, index: &index }, &PEER.parse().unwrap());
         assert_eq!((actor.id.as_ref(), flags), ("\\xff\\xfe", vec![flags::ACTOR_ESCAPED]));
         let many = "r,".repeat(100);
         let (actor, flags) = header(PEER, &[("X-User", "u"), ("X-Roles", &many)]);
@@ -833,7 +834,7 @@ mod tests {
             ];
             let extractor: Extractor = rules(&given);
             let head = Head { raw: &raw, index: &index };
-            let (actor, _) = extractor.actor(&head, STRANGER.parse().unwrap());
+            let (actor, _) = extractor.actor(&head, &STRANGER.parse().unwrap());
             prop_assert!(!actor.verified);
             prop_assert!(actor.id.chars().count() <= MAX_TEXT);
             prop_assert!(!actor.id.chars().any(char::is_control));

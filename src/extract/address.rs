@@ -5,12 +5,15 @@
 //! nothing but trusted addresses, it is the leftmost. Any other header, and any header from another
 //! peer, is kept as a claim and believed in nothing.
 //!
-//! Promises: the result is always a valid address. A chain that does not read as addresses up to the
+//! The peer is the socket's, or the one a PROXY header told; a Unix socket's has no address, and `unix`
+//! stands in its place.
+//!
+//! Promises: the result is always a valid address, or `unix`. A chain that does not read as addresses up to the
 //! one looked for is not believed at all: the peer is reported, with the flag
 //! [`flags::FORWARDED_MALFORMED`]. IPv4-mapped IPv6 addresses are written as IPv4.
 
 use super::text::{clean, trim};
-use super::{Flags, flags};
+use super::{Flags, Peer, flags};
 use crate::config;
 use crate::head::Head;
 use ipnet::{IpNet, Ipv4Net};
@@ -40,15 +43,15 @@ impl ClientRule {
         }
     }
 
-    pub fn client(&self, head: &Head<'_>, peer: IpAddr) -> (Client<'static>, Flags) {
+    pub fn client(&self, head: &Head<'_>, peer: &Peer) -> (Client<'static>, Flags) {
         let mut flags = Flags::new();
-        let peer = peer.to_canonical();
+        let trusted = peer.ip.is_some_and(|ip| self.is_trusted(ip));
         let values: Vec<&[u8]> = match &self.header {
             Some(name) => head.all(name).filter(|v| !v.is_empty()).collect(),
             None => Vec::new(),
         };
         let mut client = None;
-        if let (Some(name), false, true) = (&self.header, values.is_empty(), self.is_trusted(peer)) {
+        if let (Some(name), false, true) = (&self.header, values.is_empty(), trusted) {
             let nominated = super::fields::is_nominated(head, name);
             client = if nominated { None } else { self.walk(name == "forwarded", &values) };
             if client.is_none() {
@@ -62,9 +65,9 @@ impl ClientRule {
         }
         let source = match (&client, &self.header) {
             (Some(_), Some(name)) => name.clone().into(),
-            _ => "peer".into(),
+            _ => peer.source().into(),
         };
-        let peer_ip = peer.to_string();
+        let peer_ip = peer.address();
         let ip = client.map_or_else(|| peer_ip.clone(), |ip| ip.to_string());
         let client =
             Client { ip: ip.into(), ip_source: source, peer_ip: peer_ip.into(), forwarded: forwarded.into() };
@@ -185,7 +188,7 @@ fn is_port(port: &str) -> bool {
 }
 
 /// `::ffff:10.0.0.0/104` is `10.0.0.0/8`, as addresses are compared in their IPv4 form.
-pub(super) fn canonical_net(net: IpNet) -> IpNet {
+pub fn canonical_net(net: IpNet) -> IpNet {
     let mapped = match net {
         IpNet::V6(v6) if v6.prefix_len() >= 96 => v6.addr().to_ipv4_mapped().map(|ip| (ip, v6.prefix_len())),
         _ => None,
@@ -228,7 +231,7 @@ mod tests {
 
     fn client(header: Option<&str>, peer: &str, fields: &[(&str, &str)]) -> (Client<'static>, Flags) {
         let (raw, index) = head("POST", "/", fields);
-        rule(header).client(&Head { raw: &raw, index: &index }, peer.parse().unwrap())
+        rule(header).client(&Head { raw: &raw, index: &index }, &peer.parse().unwrap())
     }
 
     /// Address, its source and whether the chain was malformed, for a trusted peer.
@@ -406,7 +409,7 @@ mod tests {
                 index.fields.push((put(name.as_bytes()), put(value)));
             }
             let head = Head { raw: &raw, index: &index };
-            let (client, flags) = rule(Some(name)).client(&head, "10.0.0.1".parse().unwrap());
+            let (client, flags) = rule(Some(name)).client(&head, &"10.0.0.1".parse().unwrap());
             prop_assert!(client.ip.parse::<IpAddr>().is_ok(), "{}", client.ip);
             prop_assert!(client.forwarded.chars().count() <= MAX_CLAIM);
             if client.ip_source == "peer" {

@@ -54,6 +54,11 @@ impl Names {
         if self.uris.is_empty() { &[] } else { self.common_name.as_deref().unwrap_or_default() }
     }
 
+    /// The whole distinguished name.
+    pub fn subject(&self) -> &[u8] {
+        &self.subject
+    }
+
     pub fn is_service(&self) -> bool {
         self.id().is_some_and(is_spiffe)
     }

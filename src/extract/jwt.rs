@@ -256,7 +256,7 @@ mod tests {
 
     fn read_by(extractor: &Extractor, token: &str, now: u64) -> (Actor<'static>, Flags) {
         let (raw, index) = head("POST", "/", &[("Authorization", &format!("Bearer {token}"))]);
-        extractor.actor_at(&Head { raw: &raw, index: &index }, "192.0.2.1".parse().unwrap(), now)
+        extractor.actor_at(&Head { raw: &raw, index: &index }, &"192.0.2.1".parse().unwrap(), now)
     }
 
     fn read(rule: JwtRule, token: &str, now: u64) -> (Actor<'static>, Flags) {
@@ -509,7 +509,7 @@ mod tests {
             head("POST", "/", &[("Authorization", "Bearer a.b.c"), ("Authorization", "Bearer d.e.f")]);
         let given = [ActorRule::Jwt(known()), ActorRule::Basic];
         let peer = "192.0.2.1".parse().unwrap();
-        let (actor, flags) = rules(&given).actor_at(&Head { raw: &raw, index: &index }, peer, NOW);
+        let (actor, flags) = rules(&given).actor_at(&Head { raw: &raw, index: &index }, &peer, NOW);
         assert_eq!((actor.source, flags), (ActorSource::Anonymous, vec![flags::ACTOR_AMBIGUOUS]));
         let (actor, flags) = read(known(), &format!("{0}, Bearer {0}", vectors::RS256), NOW);
         assert_eq!((actor.source, flags), (ActorSource::Anonymous, vec![flags::ACTOR_AMBIGUOUS]));
@@ -521,7 +521,7 @@ mod tests {
         for value in [vectors::ES256.to_owned(), format!("bearer {}", vectors::ES256)] {
             let (raw, index) = head("GET", "/", &[("x-jwt", &value)]);
             let peer = "192.0.2.1".parse().unwrap();
-            let (actor, _) = rules(&given).actor_at(&Head { raw: &raw, index: &index }, peer, NOW);
+            let (actor, _) = rules(&given).actor_at(&Head { raw: &raw, index: &index }, &peer, NOW);
             assert!(actor.verified);
         }
     }

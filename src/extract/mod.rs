@@ -19,6 +19,7 @@ mod address;
 pub mod calls;
 mod certificate;
 mod claims;
+mod client_certificate;
 pub mod created;
 mod fields;
 mod graphql;
@@ -30,14 +31,19 @@ pub(crate) mod jwt_vectors;
 mod key_store;
 mod keys;
 mod multipart;
+mod peer;
 mod request;
 mod resource;
 mod source;
 mod text;
 mod verb;
 
+pub use actor::anonymous;
+pub use address::canonical_net;
 pub use calls::{Asked, Call, Calls, grpc_status, grpc_web_status, mutates, of_call, of_head, other_method};
+pub use client_certificate::Certificate;
 pub use key_store::{KeyStore, Replaced};
+pub use peer::Peer;
 pub use request::{
     effective_method, form_method, idempotency_key, is_safe, request_id, trace_id, user_agent,
 };
@@ -50,7 +56,6 @@ use crate::head::Head;
 use crate::pseudonym::Pseudonyms;
 use address::ClientRule;
 use sidelog_event::{Actor, Client};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -162,13 +167,13 @@ impl Extractor {
     }
 
     /// The first rule that yields an actor; `anonymous` when none does.
-    pub fn actor(&self, head: &Head<'_>, peer: IpAddr) -> (Actor<'static>, Flags) {
+    pub fn actor(&self, head: &Head<'_>, peer: &Peer) -> (Actor<'static>, Flags) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         self.actor_at(head, peer, now)
     }
 
     /// `now`: seconds since 1970.
-    pub(crate) fn actor_at(&self, head: &Head<'_>, peer: IpAddr, now: u64) -> (Actor<'static>, Flags) {
+    pub(crate) fn actor_at(&self, head: &Head<'_>, peer: &Peer, now: u64) -> (Actor<'static>, Flags) {
         let mut flags = Flags::new();
         if self.rules.is_empty() {
             return (actor::anonymous(), flags);
@@ -177,12 +182,12 @@ impl Extractor {
         if found.iter().any(|f| f.lookalike) {
             raise(&mut flags, flags::ACTOR_LOOKALIKE);
         }
-        let call = actor::Call { head, peer: peer.to_canonical(), found: &found, now };
+        let call = actor::Call { head, peer, found: &found, now };
         let actor = self.rules.iter().find_map(|rule| rule.read(&call, &self.pseudonyms, &mut flags));
         (actor.unwrap_or_else(actor::anonymous), flags)
     }
 
-    pub fn client(&self, head: &Head<'_>, peer: IpAddr) -> (Client<'static>, Flags) {
+    pub fn client(&self, head: &Head<'_>, peer: &Peer) -> (Client<'static>, Flags) {
         self.client.client(head, peer)
     }
 }
@@ -270,10 +275,10 @@ pub(crate) mod tests {
             let (raw, index) = head("POST", "/v1/orders", &fields);
             let head = Head { raw: &raw, index: &index };
             let (peer, rounds) = (PEER.parse().unwrap(), 50_000);
-            assert_eq!(extractor.actor_at(&head, peer, 1_500_000_000).0.source, source, "{name}");
+            assert_eq!(extractor.actor_at(&head, &peer, 1_500_000_000).0.source, source, "{name}");
             let begun = cpu_nanos();
             for _ in 0..rounds {
-                std::hint::black_box(extractor.actor_at(std::hint::black_box(&head), peer, 1_500_000_000));
+                std::hint::black_box(extractor.actor_at(std::hint::black_box(&head), &peer, 1_500_000_000));
             }
             println!("{name}: {} ns", (cpu_nanos() - begun) / rounds);
         };

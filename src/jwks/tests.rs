@@ -146,7 +146,7 @@ fn watcher(extractor: &Extractor) -> Watcher {
 fn verdict(extractor: &Extractor, token: &str) -> String {
     let (raw, index) = head("POST", "/", &[("Authorization", &format!("Bearer {token}"))]);
     let peer = "192.0.2.1".parse().unwrap();
-    let (actor, _) = extractor.actor_at(&Head { raw: &raw, index: &index }, peer, NOW);
+    let (actor, _) = extractor.actor_at(&Head { raw: &raw, index: &index }, &peer, NOW);
     assert_eq!(actor.verified, actor.unverified_reason.is_empty());
     actor.unverified_reason.into_owned()
 }

@@ -12,6 +12,7 @@ fn audit() -> config::Audit {
         unmatched: Level::Metadata,
         level: Level::Request,
         delivery: Delivery::Written,
+        refusals_per_second: 10,
         started_after: std::time::Duration::ZERO,
     }
 }

@@ -83,6 +83,26 @@ impl Buffer {
         }
     }
 
+    /// Puts `extra` before the byte at `at`; what follows moves back. Takes a larger block if need be.
+    pub fn insert(&mut self, at: usize, extra: &[u8]) {
+        let (len, more) = (self.len(), extra.len());
+        debug_assert!(at <= len);
+        if self.block.as_ref().is_none_or(|b| b.len() - self.end < more) {
+            let mut bigger = take((len + more).max(SMALL).next_power_of_two());
+            bigger[..len].copy_from_slice(self.bytes());
+            if let Some(old) = self.block.replace(bigger) {
+                give_back(old);
+            }
+            (self.start, self.end) = (0, len);
+        }
+        if let Some(block) = self.block.as_mut() {
+            let at = self.start + at;
+            block.copy_within(at..self.end, at + more);
+            block[at..at + more].copy_from_slice(extra);
+            self.end += more;
+        }
+    }
+
     /// Gives an empty block back.
     pub fn release(&mut self) {
         if self.is_empty() {
@@ -186,6 +206,22 @@ mod tests {
         assert_eq!((held, buffer.len()), (256 << 10, 256 << 10));
         buffer.consume(1000);
         assert_eq!(fill(&mut buffer, &wire, 256 << 10), Fill::Read(1000));
+    }
+
+    #[test]
+    fn bytes_are_inserted_in_place_or_in_a_larger_block() {
+        for size in [10, SMALL - 3, SMALL, LARGE - 1, LARGE] {
+            let wire: Vec<u8> = (0..size).map(|i| i as u8).collect();
+            let mut buffer = Buffer::default();
+            while buffer.len() < size {
+                let held = buffer.len();
+                fill(&mut buffer, &wire[held..], LARGE);
+            }
+            buffer.consume(3);
+            buffer.insert(5, b"extra");
+            let expected = [&wire[3..8], b"extra", &wire[8..]].concat();
+            assert!(buffer.bytes() == expected, "{size}");
+        }
     }
 
     #[test]

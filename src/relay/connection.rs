@@ -2,115 +2,57 @@
 
 mod hold;
 
-use super::buffer::{Buffer, Fill, LARGE};
+use super::buffer::{Fill, LARGE};
+use super::forward::Forward;
 use super::framing::Framer;
-use super::parse::{self, HeadLimits, HeadScanner, Refusal, RequestFraming};
+use super::lane::Lane;
+use super::parse::{self, HeadLimits, HeadScanner, Refusal, RequestFraming, UNASKED_UPGRADE};
+use super::upgrade::{self, Upgrades};
+use super::wire::{self, Dial, Protocol, Wire};
 use super::{BodyEnd, Call, End, Observer, h2};
 use crate::head::{Head, HeadIndex};
 use hold::Gate;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-/// A byte stream that can be closed by RST.
-pub trait Wire: AsyncRead + AsyncWrite + Unpin {
-    /// Makes the coming close abortive, to pass a peer's RST on.
-    fn reset_on_close(&self);
-}
-
-impl Wire for TcpStream {
-    fn reset_on_close(&self) {
-        // Best effort: without it the other side sees FIN instead of RST.
-        let _ = self.set_zero_linger();
-    }
-}
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, Sleep};
 
 /// What every connection of a listener shares.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub limits: HeadLimits,
     pub head_timeout: Duration,
-    /// `Upgrade` protocols that may become a tunnel, lower case.
-    pub upgrades: Vec<String>,
+    /// How long a connection may stand still that only the relay keeps open; zero: for ever.
+    pub stall_timeout: Duration,
+    /// How long the last words may take, and how long a client may go on sending after our FIN before
+    /// its bytes are cut off by RST.
+    pub close_timeout: Duration,
+    /// `Upgrade` protocols that may become a tunnel.
+    pub upgrades: Arc<Upgrades>,
     pub http2: h2::Limits,
+}
+
+impl Default for Settings {
+    /// Those of a configuration that says nothing, but no upgrade is allowed.
+    fn default() -> Self {
+        Settings {
+            limits: HeadLimits { max_bytes: 64 << 10, max_fields: 1000 },
+            head_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(300),
+            close_timeout: Duration::from_secs(2),
+            upgrades: Arc::default(),
+            http2: h2::Limits::default(),
+        }
+    }
 }
 
 /// Response heads are the service's own; this bound only keeps memory finite.
 const MAX_RESPONSE_HEAD: usize = 1 << 20;
 const INCOMPLETE: Refusal = Refusal { status: 400, reason: "head_incomplete" };
-/// How long a client may go on sending after our FIN before its bytes are cut off by RST.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// One direction. The first `ready` bytes of `buffer` have been read along and may be written.
-#[derive(Debug)]
-struct Lane {
-    buffer: Buffer,
-    ready: usize,
-    framer: Framer,
-    /// The sender has closed its side.
-    eof: bool,
-    /// The receiver takes no more; what comes is dropped.
-    dead: bool,
-    /// Our FIN has been sent.
-    fin: bool,
-}
-
-impl Lane {
-    fn new() -> Self {
-        Lane {
-            buffer: Buffer::default(),
-            ready: 0,
-            framer: Framer::Done,
-            eof: false,
-            dead: false,
-            fin: false,
-        }
-    }
-
-    fn flushed(&self) -> bool {
-        self.ready == 0
-    }
-
-    /// Writes what is ready. True when all is gone.
-    fn poll_flush<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> bool {
-        if self.ready == 0 {
-            return true;
-        }
-        while self.ready > 0 {
-            if self.dead {
-                self.buffer.consume(self.ready);
-                self.ready = 0;
-                break;
-            }
-            let ready = self.buffer.bytes().get(..self.ready).unwrap_or_default();
-            match Pin::new(&mut *to).poll_write(cx, ready) {
-                Poll::Ready(Ok(n)) if n > 0 => {
-                    self.buffer.consume(n);
-                    self.ready -= n;
-                }
-                Poll::Ready(_) => self.dead = true,
-                Poll::Pending => return false,
-            }
-        }
-        if Pin::new(to).poll_flush(cx).is_pending() {
-            return false;
-        }
-        self.buffer.release();
-        true
-    }
-
-    fn poll_fin<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) {
-        if !self.fin && !self.dead {
-            self.fin = Pin::new(to).poll_shutdown(cx).is_ready();
-        }
-    }
-}
-
 /// Why an exchange is over.
 enum Over {
     /// Both messages are complete; the connection may carry the next call.
@@ -127,19 +69,37 @@ enum Over {
     Refused(Refusal),
 }
 
+/// Why a request with a whole head was not begun.
+enum Unbegun {
+    Refused(Refusal),
+    /// The call was begun and has ended: its body is malformed from its start.
+    Malformed(Refusal),
+}
+
+impl From<Refusal> for Unbegun {
+    fn from(refusal: Refusal) -> Unbegun {
+        Unbegun::Refused(refusal)
+    }
+}
+
 enum Idle {
     Bytes,
     ClientClosed,
     UpstreamClosed,
 }
 
-pub struct Connection<C, O: Observer> {
+/// `C`: the client's stream, `U`: the service's, as [`Dial`] opens it.
+pub struct Connection<C, O: Observer, U> {
     client: C,
-    upstream: Option<TcpStream>,
+    upstream: Option<U>,
+    /// Added to each request.
+    forward: Option<Forward>,
     up: Lane,
     down: Lane,
     observer: O,
     call: Option<O::Call>,
+    /// The call that ended last has an event of its own.
+    recorded: bool,
     gate: Gate,
     asked: RequestFraming,
     request_index: HeadIndex,
@@ -149,23 +109,27 @@ pub struct Connection<C, O: Observer> {
     answered: bool,
     /// Length and coding of the response contradict; nothing may follow it.
     then_close: bool,
+    /// Runs while nothing but the relay keeps the connection open and no byte moves.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
-impl<C: std::fmt::Debug, O: Observer> std::fmt::Debug for Connection<C, O> {
+impl<C, O: Observer, U> std::fmt::Debug for Connection<C, O, U> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection").field("up", &self.up).field("down", &self.down).finish_non_exhaustive()
     }
 }
 
-impl<C: Wire, O: Observer> Connection<C, O> {
+impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
     pub fn new(client: C, observer: O) -> Self {
         Connection {
             client,
             upstream: None,
+            forward: None,
             up: Lane::new(),
             down: Lane::new(),
             observer,
             call: None,
+            recorded: false,
             gate: Gate::Open,
             asked: RequestFraming { body: Framer::Done, head_method: false, upgrade: None },
             request_index: HeadIndex::default(),
@@ -173,67 +137,83 @@ impl<C: Wire, O: Observer> Connection<C, O> {
             response_scanner: HeadScanner::default(),
             answered: false,
             then_close: false,
+            stall: None,
         }
+    }
+
+    /// Adds a field to each request.
+    pub fn forwarding(self, forward: Option<Forward>) -> Self {
+        Connection { forward, ..self }
+    }
+
+    /// The connection to the service is open already.
+    pub fn connected(self, upstream: Option<U>) -> Self {
+        Connection { upstream, ..self }
     }
 
     /// Carries calls until a side closes, a request is refused, or `drain` resolves while no call is
     /// under way.
-    pub async fn run(mut self, upstream: SocketAddr, settings: &Settings, drain: impl Future<Output = ()>) {
+    pub async fn run(
+        mut self,
+        mut service: impl Dial<Stream = U>,
+        settings: &Settings,
+        drain: impl Future<Output = ()>,
+    ) {
         let mut drain = std::pin::pin!(drain);
         loop {
             let len = match self.next_head(settings, drain.as_mut()).await {
                 Ok(Some(len)) => len,
-                Ok(None) => return,
-                Err(refusal) => return self.refuse(refusal).await,
+                Ok(None) => return self.leave(settings).await,
+                Err(refusal) => return self.refuse(refusal, settings).await,
             };
             if self.upstream.is_none() && h2::is_preface(self.up.buffer.bytes()) {
-                let Connection { client, up, observer, .. } = self;
-                let connect = async {
-                    let stream = TcpStream::connect(upstream).await?;
-                    let _ = stream.set_nodelay(true);
-                    Ok(stream)
-                };
-                return h2::run(client, up.buffer, connect, observer, settings, drain).await;
+                return self.into_http2(service, settings, drain).await;
             }
-            if let Err(refusal) = self.begin(len, settings) {
-                return self.refuse(refusal).await;
-            }
+            let len = match self.begin(len, settings) {
+                Ok(len) => len,
+                Err(unbegun) => return self.turn_away(unbegun, settings).await,
+            };
             if let Err(stop) = self.hold(len, settings).await {
-                return self.stop_held(stop).await;
+                return self.stop_held(stop, settings).await;
             }
-            if self.upstream.is_none() && !self.connect(upstream).await {
-                self.observer.unreachable();
-                self.end_call(Some("upstream_connect"), Some(502));
-                return self.answer(502, "").await;
+            if self.upstream.is_none() {
+                match service.dial(Protocol::Http1).await {
+                    Ok(stream) => self.upstream = Some(stream),
+                    Err(error) => {
+                        self.observer.unreachable();
+                        self.end_call(Some(error.0), Some(502));
+                        return self.answer(502, "", settings).await;
+                    }
+                }
             }
-            let over = poll_fn(|cx| self.poll_exchange(cx)).await;
+            let over = poll_fn(|cx| self.poll_exchange(cx, settings)).await;
+            self.stall = None;
             match over {
                 Over::Next => {}
                 Over::Close => {
                     self.end_call(None, None);
-                    return self.close().await;
+                    return self.close(settings).await;
                 }
                 Over::Reset(who) => {
                     self.end_call(Some(who), None);
                     return self.reset();
                 }
                 Over::BadRequest(_) | Over::BadResponse(_) | Over::Refused(_) => {
-                    return self.broken(over).await;
+                    return self.broken(over, settings).await;
                 }
             }
         }
     }
 
-    async fn connect(&mut self, upstream: SocketAddr) -> bool {
-        match TcpStream::connect(upstream).await {
-            Ok(stream) => {
-                // Without it small writes may be delayed; the relay works all the same.
-                let _ = stream.set_nodelay(true);
-                self.upstream = Some(stream);
-                true
-            }
-            Err(_) => false,
-        }
+    /// The client has said so: what follows is HTTP/2.
+    async fn into_http2(
+        self,
+        service: impl Dial<Stream = U>,
+        settings: &Settings,
+        drain: impl Future<Output = ()>,
+    ) {
+        let Connection { client, up, forward, observer, .. } = self;
+        h2::Opening { client, received: up.buffer, forward, observer }.run(service, settings, drain).await;
     }
 
     /// Waits for a whole request head. `None`: the connection is over.
@@ -265,7 +245,7 @@ impl<C: Wire, O: Observer> Connection<C, O> {
             });
             // Only where the client alone can hold us: a kept-alive connection obeys the service's time-out.
             let event = if bounded {
-                let by = *deadline.get_or_insert_with(|| tokio::time::Instant::now() + settings.head_timeout);
+                let by = *deadline.get_or_insert_with(|| Instant::now() + settings.head_timeout);
                 match tokio::time::timeout_at(by, idle).await {
                     Ok(event) => event,
                     Err(_) if self.up.buffer.is_empty() => return Ok(None),
@@ -281,7 +261,7 @@ impl<C: Wire, O: Observer> Connection<C, O> {
                     return if self.up.buffer.is_empty() { Ok(None) } else { Err(INCOMPLETE) };
                 }
                 Ok(Idle::UpstreamClosed) => {
-                    self.pass_on_rest().await;
+                    self.pass_on_rest(settings).await;
                     return Ok(None);
                 }
                 Err(_) => {
@@ -310,12 +290,22 @@ impl<C: Wire, O: Observer> Connection<C, O> {
 
     /// Opens the call whose head is the first `len` bytes. The part of the body that came with the
     /// head is read along before anything is forwarded, so that a body malformed from its start
-    /// never reaches the service.
-    fn begin(&mut self, len: usize, settings: &Settings) -> Result<(), Refusal> {
+    /// never reaches the service. Returns the length of the head as it is forwarded.
+    fn begin(&mut self, len: usize, settings: &Settings) -> Result<usize, Unbegun> {
         let bytes = self.up.buffer.bytes();
         let (raw, rest) = bytes.split_at(len);
         self.asked = parse::request(raw, &mut self.request_index, &settings.upgrades)?;
-        let mut call = self.observer.begin(Head { raw, index: &self.request_index }, &self.asked)?;
+        let head = Head { raw, index: &self.request_index };
+        if let Some(forward) = &self.forward {
+            forward.check(&head)?;
+        }
+        if self.asked.is_declined() {
+            let body = self.asked.body.clone().feed(rest, |_| {});
+            if body.is_ok_and(|n| n < rest.len()) {
+                return Err(Unbegun::Refused(upgrade::REFUSED));
+            }
+        }
+        let mut call = self.observer.begin(head, &self.asked)?;
         self.up.framer = self.asked.body.clone();
         let fed = self.up.framer.feed(rest, |b| call.request_body(b));
         self.call = Some(call);
@@ -324,18 +314,23 @@ impl<C: Wire, O: Observer> Connection<C, O> {
         self.response_scanner = HeadScanner::default();
         match fed {
             Ok(n) => {
-                self.up.ready = len + n;
-                Ok(())
+                let line = self.forward.as_ref().map_or(&b""[..], Forward::line);
+                if !line.is_empty() {
+                    // Before the empty line.
+                    self.up.buffer.insert(len - 2, line);
+                }
+                self.up.ready = len + line.len() + n;
+                Ok(len + line.len())
             }
             Err(reason) => {
                 self.end_call(Some("request_malformed"), Some(400));
-                Err(Refusal { status: 400, reason })
+                Err(Unbegun::Malformed(Refusal { status: 400, reason }))
             }
         }
     }
 
     /// One call, both directions at once.
-    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
+    fn poll_exchange(&mut self, cx: &mut Context<'_>, settings: &Settings) -> Poll<Over> {
         let was_tunnel = self.is_tunnel();
         let step = self.poll_up(cx).and_then(|()| self.poll_down(cx)).and_then(|()| {
             // What the client sent after its upgrade request has waited for the 101.
@@ -343,8 +338,35 @@ impl<C: Wire, O: Observer> Connection<C, O> {
         });
         match step {
             Err(over) => Poll::Ready(over),
-            Ok(()) => self.verdict(),
+            Ok(()) => match self.verdict() {
+                Poll::Pending if self.poll_stalled(cx, settings).is_ready() => {
+                    Poll::Ready(Over::Reset("timeout"))
+                }
+                verdict => verdict,
+            },
         }
+    }
+
+    /// Ready when the connection has stood still for too long while only the relay keeps it open. As long
+    /// as client and service hold each other, their own time-outs decide, as they would without us.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>, settings: &Settings) -> Poll<()> {
+        let moved = std::mem::take(&mut self.up.moved) | std::mem::take(&mut self.down.moved);
+        if settings.stall_timeout.is_zero() || !self.is_held_by_relay() {
+            self.stall = None;
+            return Poll::Pending;
+        }
+        if moved {
+            self.stall = None;
+        }
+        let sleep = || Box::pin(tokio::time::sleep(settings.stall_timeout));
+        self.stall.get_or_insert_with(sleep).as_mut().poll(cx)
+    }
+
+    /// One side has finished, and the other neither takes what is left nor ends its own.
+    fn is_held_by_relay(&self) -> bool {
+        let (up, down) = (&self.up, &self.down);
+        let answered = down.eof || (self.answered && down.framer.is_done());
+        (answered && !down.flushed()) || (up.eof && !up.flushed()) || (down.eof && down.flushed())
     }
 
     fn is_tunnel(&self) -> bool {
@@ -390,7 +412,7 @@ impl<C: Wire, O: Observer> Connection<C, O> {
             match up.buffer.poll_fill(cx, client, more, LARGE) {
                 Poll::Pending | Poll::Ready(Ok(Fill::Full)) => return Ok(()),
                 Poll::Ready(Err(_)) => return Err(Over::Reset("client_reset")),
-                Poll::Ready(Ok(Fill::Eof)) => up.eof = true,
+                Poll::Ready(Ok(Fill::Eof)) => (up.eof, up.moved) = (true, true),
                 Poll::Ready(Ok(Fill::Read(_))) if up.framer.is_done() => {}
                 Poll::Ready(Ok(Fill::Read(_))) => {
                     let fed = up.framer.feed(up.buffer.bytes(), |b| {
@@ -441,7 +463,7 @@ impl<C: Wire, O: Observer> Connection<C, O> {
     }
 
     fn upstream_closed(&mut self) {
-        self.down.eof = true;
+        (self.down.eof, self.down.moved) = (true, true);
         if !self.answered {
             self.down.ready = self.down.buffer.len();
             self.end_call(Some("upstream_closed"), None);
@@ -464,7 +486,7 @@ impl<C: Wire, O: Observer> Connection<C, O> {
             if framing.status == 101
                 && !self.asked.may_switch_to(parse::switched_to(raw, &self.response_index))
             {
-                return Err(Over::BadResponse("unasked_upgrade"));
+                return Err(Over::BadResponse(UNASKED_UPGRADE));
             }
             self.down.ready += len;
             if framing.status < 200 && framing.status != 101 {
@@ -513,6 +535,7 @@ impl<C: Wire, O: Observer> Connection<C, O> {
 
     fn end_call(&mut self, error: Option<&'static str>, own_status: Option<u16>) {
         let Some(mut call) = self.call.take() else { return };
+        self.recorded = call.is_recorded();
         let (up, down) = (&self.up, &self.down);
         let request = match &up.framer {
             Framer::Done | Framer::Tunnel => BodyEnd::Complete,
@@ -528,10 +551,11 @@ impl<C: Wire, O: Observer> Connection<C, O> {
     }
 
     /// The exchange broke on something malformed: answer if the client has had no answer yet.
-    async fn broken(&mut self, over: Over) {
+    async fn broken(&mut self, over: Over, settings: &Settings) {
         let (status, error) = match over {
             Over::BadRequest(_) => (400, "request_malformed"),
             Over::Refused(refusal) => (refusal.status, refusal.reason),
+            Over::BadResponse(UNASKED_UPGRADE) => (502, "upstream_upgrade"),
             _ => (502, "upstream_malformed"),
         };
         if let Over::BadResponse(why) = over {
@@ -541,31 +565,42 @@ impl<C: Wire, O: Observer> Connection<C, O> {
         self.end_call(Some(error), own_status);
         let refused = match over {
             Over::BadRequest(reason) => Some(Refusal { status, reason }),
+            // Counted also where the call is not recorded itself.
+            Over::BadResponse(reason @ UNASKED_UPGRADE) => Some(Refusal { status, reason }),
             Over::Refused(refusal) => Some(refusal),
             _ => None,
         };
         if let Some(refusal) = refused {
-            self.observer.refused(refusal, &[]);
+            self.observer.malformed(refusal, self.recorded);
         }
         if let Some(upstream) = self.upstream.take() {
             // An incomplete message must not look like a complete one.
             upstream.reset_on_close();
         }
         match own_status {
-            Some(status) => self.answer(status, refused.map_or("", |r| r.reason)).await,
+            Some(status) => self.answer(status, refused.map_or("", |r| r.reason), settings).await,
             None => self.reset(),
         }
     }
 
-    async fn refuse(&mut self, refusal: Refusal) {
+    /// Answers a request of which nothing has been told to anybody.
+    async fn refuse(&mut self, refusal: Refusal, settings: &Settings) {
         self.observer.refused(refusal, self.up.buffer.bytes());
-        if refusal.reason != "head_timeout" || !self.up.buffer.is_empty() {
-            self.answer(refusal.status, refusal.reason).await;
+        self.answer(refusal.status, refusal.reason, settings).await;
+    }
+
+    async fn turn_away(&mut self, unbegun: Unbegun, settings: &Settings) {
+        match unbegun {
+            Unbegun::Refused(refusal) => self.refuse(refusal, settings).await,
+            Unbegun::Malformed(refusal) => {
+                self.observer.malformed(refusal, self.recorded);
+                self.answer(refusal.status, refusal.reason, settings).await;
+            }
         }
     }
 
     /// An answer of our own, then the end of the connection.
-    async fn answer(&mut self, status: u16, reason: &'static str) {
+    async fn answer(&mut self, status: u16, reason: &'static str, settings: &Settings) {
         let interim = self.down.buffer.bytes().get(..self.down.ready).unwrap_or_default();
         let (fields, body) = hold::problem(status, reason);
         let head = format!(
@@ -576,21 +611,21 @@ impl<C: Wire, O: Observer> Connection<C, O> {
         let body = if self.asked.head_method { "" } else { &*body };
         let bytes = [interim, head.as_bytes(), body.as_bytes()].concat();
         let client = &mut self.client;
-        let written = tokio::time::timeout(LINGER, async {
+        let written = tokio::time::timeout(settings.close_timeout, async {
             client.write_all(&bytes).await?;
             client.flush().await
         });
         if matches!(written.await, Ok(Ok(()))) {
-            self.close().await;
+            self.close(settings).await;
         }
     }
 
     /// Passes on what an idle service said before it closed.
-    async fn pass_on_rest(&mut self) {
+    async fn pass_on_rest(&mut self, settings: &Settings) {
         let bytes = self.down.buffer.bytes();
         let client = &mut self.client;
         // The client may be gone as well; then nobody misses these bytes.
-        let _ = tokio::time::timeout(LINGER, async {
+        let _ = tokio::time::timeout(settings.close_timeout, async {
             client.write_all(bytes).await?;
             client.shutdown().await
         })
@@ -599,23 +634,26 @@ impl<C: Wire, O: Observer> Connection<C, O> {
 
     /// FIN, then what the client still sends is discarded for a moment, so that no RST overtakes the
     /// answer.
-    async fn close(&mut self) {
-        self.upstream = None;
-        if self.client.shutdown().await.is_err() || self.up.eof {
-            return;
-        }
-        let client = &mut self.client;
-        let mut sink = [0; 1024];
-        let _ = tokio::time::timeout(LINGER, async {
-            while matches!(client.read(&mut sink).await, Ok(n) if n > 0) {}
-        })
-        .await;
+    async fn close(&mut self, settings: &Settings) {
+        self.leave(settings).await;
+        wire::close(&mut self.client, self.up.eof, settings.close_timeout).await;
     }
 
-    /// Both connections end by RST when they are dropped.
+    /// Ends the service's connection in order; TLS has a word for that.
+    async fn leave(&mut self, settings: &Settings) {
+        if let Some(mut upstream) = self.upstream.take()
+            && !self.up.fin
+            && !self.up.dead
+        {
+            // A service that is gone need not be told.
+            let _ = tokio::time::timeout(settings.close_timeout, upstream.shutdown()).await;
+        }
+    }
+
+    /// The service's connection ends by RST now, the client's when it is dropped.
     fn reset(&mut self) {
         self.client.reset_on_close();
-        if let Some(upstream) = &self.upstream {
+        if let Some(upstream) = self.upstream.take() {
             upstream.reset_on_close();
         }
     }

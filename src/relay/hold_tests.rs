@@ -1,6 +1,5 @@
 //! Calls that are held until they are on the disk, over real loopback sockets.
 
-use super::parse::HeadLimits;
 use super::*;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -85,12 +84,7 @@ async fn relay(plan: &[(u64, bool)]) -> (TcpStream, Log, Arc<Mutex<Vec<u8>>>) {
     log.0.lock().unwrap().1 = plan.to_vec();
     let observer = log.clone();
     tokio::spawn(async move {
-        let settings = Settings {
-            limits: HeadLimits { max_bytes: 64 << 10, max_fields: 100 },
-            head_timeout: Duration::from_millis(500),
-            upgrades: vec![],
-            http2: super::h2::Limits::default(),
-        };
+        let settings = Settings::brief(Duration::from_millis(500));
         let client = front.accept().await.unwrap().0;
         super::Connection::new(client, observer).run(upstream, &settings, std::future::pending()).await;
     });

@@ -8,19 +8,28 @@
 //!
 //! Promises: bytes unchanged and in order; a call's bytes are forwarded only between its `begin` and
 //! its end; memory per direction bounded by [`buffer::LARGE`] (a head: by its own limit); no time-out
-//! but for a client that dawdles over a head and for silent peers after our FIN.
+//! but where the relay alone holds a connection open: a client that dawdles over a head, a peer that
+//! takes nothing of what is left when the other has finished, silence after a FIN.
 //! Refuses: everything `parse.rs` and `framing.rs` call uncertain.
-//! Never: interprets `Connection`, retries, pools, re-orders, adds or removes a byte.
+//! Never: interprets `Connection`, retries, pools, re-orders, removes a byte, or adds one but for the
+//! field of [`Forward`], where that is asked for.
 
 pub mod buffer;
 mod connection;
+mod forward;
 pub mod framing;
 mod grammar;
 pub mod h2;
+mod lane;
 pub mod parse;
+mod upgrade;
+mod wire;
 
-pub use connection::{Connection, Settings, Wire};
+pub use connection::{Connection, Settings};
+pub use forward::Forward;
 pub use parse::{Refusal, RequestFraming};
+pub use upgrade::{Upgrade, Upgrades};
+pub use wire::{Dial, DialError, Protocol, Wire};
 
 use crate::head::Head;
 use std::pin::Pin;
@@ -35,6 +44,12 @@ pub trait Observer {
 
     /// The service cannot be connected to; the client gets 502.
     fn unreachable(&mut self);
+
+    /// A call has ended for what its request turned out to be after its head, for a tunnel nobody had
+    /// asked for, or because it could not be put on the disk. `recorded`: its own event tells.
+    fn malformed(&mut self, refusal: Refusal, _recorded: bool) {
+        self.refused(refusal, &[]);
+    }
 
     /// A request was refused. `received`: what there is of its head.
     fn refused(&mut self, refusal: Refusal, received: &[u8]);
@@ -51,6 +66,10 @@ pub type Commit = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 
 /// Watches one call. All methods are synchronous and see slices of the relay's own buffers.
 pub trait Call {
+    /// Whether its end leaves an event.
+    fn is_recorded(&self) -> bool {
+        true
+    }
     /// Asked once, after `begin`: whether nothing may be forwarded before [`Call::commit`] succeeded,
     /// and how much of the body is to be held until then.
     fn hold(&self) -> Option<usize> {
@@ -94,6 +113,15 @@ pub enum BodyEnd {
     Open,
     /// Broken off.
     Aborted,
+}
+
+#[cfg(test)]
+impl Settings {
+    /// For tests that wait for the time-outs.
+    pub(crate) fn brief(within: std::time::Duration) -> Settings {
+        let limits = parse::HeadLimits { max_bytes: 64 << 10, max_fields: 100 };
+        Settings { limits, head_timeout: within, stall_timeout: within, ..Settings::default() }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 use super::framing::Framer;
 use super::grammar::{is_field_value, is_host, is_token, trim_ows};
+use super::upgrade::Upgrades;
 use crate::head::{HeadIndex, Span};
 
 /// Bounds of a request head.
@@ -45,16 +46,29 @@ pub struct RequestFraming {
     pub body: Framer,
     /// The response to HEAD has no body whatever it says.
     pub head_method: bool,
-    /// The client asks for a tunnel; the lower-cased protocols it named.
+    /// The client asks for a tunnel; the lower-cased protocols it named of those that are allowed.
     pub upgrade: Option<Vec<String>>,
 }
 
 impl RequestFraming {
+    /// The client asks for a tunnel and may have one.
+    pub fn may_switch(&self) -> bool {
+        self.upgrade.as_ref().is_some_and(|allowed| !allowed.is_empty())
+    }
+
+    /// It asks for one that it cannot have.
+    pub fn is_declined(&self) -> bool {
+        self.upgrade.is_some() && !self.may_switch()
+    }
+
     /// A 101 must name a protocol the client asked for.
     pub fn may_switch_to(&self, protocol: Option<String>) -> bool {
         protocol.is_some_and(|to| self.upgrade.as_deref().unwrap_or_default().contains(&to))
     }
 }
+
+/// A 101 to a request that offered no such protocol, or none that is allowed.
+pub const UNASKED_UPGRADE: &str = "unasked_upgrade";
 
 /// Bytes of empty lines before a request line.
 const MAX_EMPTY_LINES: usize = 8;
@@ -146,7 +160,7 @@ fn span(start: usize, len: usize) -> Span {
 }
 
 /// Reads a whole request head (`raw` ends with the empty line) into `index`.
-pub fn request(raw: &[u8], index: &mut HeadIndex, upgrades: &[String]) -> Result<RequestFraming, Refusal> {
+pub fn request(raw: &[u8], index: &mut HeadIndex, upgrades: &Upgrades) -> Result<RequestFraming, Refusal> {
     index.fields.clear();
     index.len = raw.len();
     index.status = 0;
@@ -162,8 +176,15 @@ pub fn request(raw: &[u8], index: &mut HeadIndex, upgrades: &[String]) -> Result
         facts.note(name, value)?;
     }
     let target = raw.get(index.target.start as usize..index.target.end as usize).unwrap_or_default();
-    facts.check_target(target, index.minor, &raw[index.method.start as usize..index.method.end as usize])?;
-    facts.framing(index.minor, &raw[index.method.start as usize..index.method.end as usize], upgrades)
+    let method = raw.get(index.method.start as usize..index.method.end as usize).unwrap_or_default();
+    facts.check_target(target, index.minor, method)?;
+    let offered = facts.upgrade.take();
+    let mut framing = facts.framing(index.minor, method)?;
+    if let Some(offered) = offered {
+        let able = index.minor == 1 && framing.body.is_done();
+        framing.upgrade = Some(upgrades.judge(offered, target, able)?);
+    }
+    Ok(framing)
 }
 
 fn request_line(at: usize, line: &[u8], index: &mut HeadIndex) -> Result<(), Refusal> {
@@ -307,7 +328,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn framing(self, minor: u8, method: &[u8], allowed: &[String]) -> Result<RequestFraming, Refusal> {
+    fn framing(self, minor: u8, method: &[u8]) -> Result<RequestFraming, Refusal> {
         let body = match (self.length, self.chunked) {
             (Some(_), true) => return Err(refuse(400, "length_and_coding")),
             (None, true) if minor == 0 => return Err(refuse(400, "coding_in_http10")),
@@ -315,13 +336,7 @@ impl<'a> Facts<'a> {
             (Some(n), false) => Framer::sized(n),
             (None, false) => Framer::Done,
         };
-        if let Some(protocols) = &self.upgrade {
-            let allowed = protocols.iter().all(|p| allowed.iter().any(|a| a.eq_ignore_ascii_case(p)));
-            if !allowed || minor == 0 || !body.is_done() {
-                return Err(refuse(400, "upgrade"));
-            }
-        }
-        Ok(RequestFraming { body, head_method: method == b"HEAD", upgrade: self.upgrade })
+        Ok(RequestFraming { body, head_method: method == b"HEAD", upgrade: None })
     }
 }
 
@@ -425,7 +440,7 @@ fn response_framing(
     let body = match (length, chunked) {
         _ if status == 101 => {
             if asked.upgrade.is_none() {
-                return Err("unasked_upgrade");
+                return Err(UNASKED_UPGRADE);
             }
             Framer::Tunnel
         }
@@ -478,7 +493,8 @@ mod tests {
         }
         let len = whole.expect("the head is whole");
         let mut index = HeadIndex::default();
-        let framing = request(&wire[..len], &mut index, &["websocket".into()])?;
+        let upgrades = Upgrades { allowed: vec!["websocket".into()], refuse_others: false };
+        let framing = request(&wire[..len], &mut index, &upgrades)?;
         Ok((index, framing))
     }
 
@@ -508,6 +524,11 @@ mod tests {
             with("Upgrade: WebSocket\r\nConnection: upgrade\r\n").unwrap().upgrade,
             Some(vec!["websocket".into()])
         );
+        for none in ["Upgrade: h2c\r\n", "Upgrade: websocket\r\nContent-Length: 5\r\n", "Upgrade: \r\n"] {
+            assert_eq!(with(none).unwrap().upgrade, Some(vec![]), "{none}");
+        }
+        let both = with("Upgrade: websocket, h2c\r\n").unwrap();
+        assert_eq!(both.upgrade, Some(vec!["websocket".into()]));
         assert!(read(b"GET / HTTP/1.0\r\n\r\n").is_ok());
         assert!(read(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").is_ok());
         assert!(read(b"POST http://A/x HTTP/1.1\r\nHost: a\r\n\r\n").is_ok());
@@ -542,9 +563,6 @@ mod tests {
             ("X 1\r\n", "bad_field", 400),
             (": 1\r\n", "bad_field_name", 400),
             ("Host: a\r\n", "bad_host", 400),
-            ("Upgrade: h2c\r\nConnection: Upgrade\r\n", "upgrade", 400),
-            ("Upgrade: websocket, h2c\r\n", "upgrade", 400),
-            ("Upgrade: websocket\r\nContent-Length: 5\r\n", "upgrade", 400),
         ] {
             assert_eq!(with(fields), Err(Refusal { status, reason }), "{fields:?}");
         }
@@ -670,7 +688,7 @@ mod tests {
             wire.extend_from_slice(&bytes);
             wire.extend_from_slice(b"\r\n\r\n");
             if let Ok(Some(n)) = HeadScanner::default().scan_request(&wire, LIMITS) {
-                let _ = request(&wire[..n], &mut HeadIndex::default(), &[]);
+                let _ = request(&wire[..n], &mut HeadIndex::default(), &Upgrades::default());
             }
             let asked = RequestFraming { body: Framer::Done, head_method: false, upgrade: None };
             if let Some(n) = HeadScanner::default().scan_response(&wire) {

@@ -1,7 +1,6 @@
 //! What the observer is told, over real loopback sockets. That bytes pass unchanged is shown by the
 //! end-to-end tests with the real binary.
 
-use super::parse::HeadLimits;
 use super::*;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +17,18 @@ impl Log {
     }
     fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
+    }
+}
+
+impl Log {
+    /// Until the connection it watches is no more.
+    async fn gone(&self) {
+        let gone = async {
+            while Arc::strong_count(&self.0) > 1 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the connection is cut");
     }
 }
 
@@ -70,6 +81,16 @@ async fn relay<F>(script: impl FnOnce(TcpStream) -> F + Send + 'static) -> (TcpS
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    relay_with(None, script).await
+}
+
+async fn relay_with<F>(
+    forward: Option<Forward>,
+    script: impl FnOnce(TcpStream) -> F + Send + 'static,
+) -> (TcpStream, Log)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = origin.local_addr().unwrap();
     tokio::spawn(async move { script(origin.accept().await.unwrap().0).await });
@@ -78,16 +99,19 @@ where
     let log = Log::default();
     let observer = log.clone();
     tokio::spawn(async move {
-        let settings = Settings {
-            limits: HeadLimits { max_bytes: 64 << 10, max_fields: 100 },
-            head_timeout: Duration::from_millis(300),
-            upgrades: vec!["websocket".into()],
-            http2: h2::Limits::default(),
-        };
+        let settings = settings();
         let client = front.accept().await.unwrap().0;
-        Connection::new(client, observer).run(upstream, &settings, std::future::pending()).await;
+        Connection::new(client, observer)
+            .forwarding(forward)
+            .run(upstream, &settings, std::future::pending())
+            .await;
     });
     (TcpStream::connect(address).await.unwrap(), log)
+}
+
+fn settings() -> Settings {
+    let upgrades = Upgrades { allowed: vec!["websocket".into()], refuse_others: false };
+    Settings { upgrades: Arc::new(upgrades), ..Settings::brief(Duration::from_millis(300)) }
 }
 
 async fn read_until(stream: &mut TcpStream, end: &[u8]) -> Vec<u8> {
@@ -248,7 +272,7 @@ async fn a_tunnel_opens_only_with_the_answer_that_was_asked_for() {
     .await;
     client.write_all(upgrade).await.unwrap();
     assert!(rest(&mut client).await.unwrap().starts_with(b"HTTP/1.1 502 "));
-    assert_eq!(log.lines()[1], "end Complete 0 Aborted 0 upstream_malformed own 502");
+    assert_eq!(log.lines()[1], "end Complete 0 Aborted 0 upstream_upgrade own 502");
 }
 
 #[tokio::test]
@@ -269,6 +293,106 @@ async fn bytes_after_an_upgrade_that_was_declined_are_the_next_request() {
     client.shutdown().await.unwrap();
     assert_eq!(rest(&mut client).await.unwrap(), [OK, OK].concat());
     assert_eq!(log.lines()[3], "begin DELETE /b");
+}
+
+/// What Java's `HttpClient` sends first on each connection.
+const OFFER: &[u8] =
+    b"POST /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc";
+
+#[tokio::test]
+async fn an_offer_that_is_not_allowed_passes_and_a_101_to_it_does_not() {
+    let (mut client, log) = relay(|mut origin| async move {
+        assert_eq!(read_until(&mut origin, b"abc").await, OFFER);
+        origin.write_all(OK).await.unwrap();
+        read_until(&mut origin, b"abc").await;
+        origin.write_all(b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\nframes").await.unwrap();
+        let rest = rest(&mut origin).await.unwrap_or_default();
+        assert_eq!(rest, b"", "nothing passes into the tunnel");
+    })
+    .await;
+    client.write_all(OFFER).await.unwrap();
+    assert_eq!(read_until(&mut client, b"ok").await, OK);
+    client.write_all(OFFER).await.unwrap();
+    let answer = rest(&mut client).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 502 ") && !answer.ends_with(b"frames"));
+    let end = ["end Complete 3 Aborted 0 upstream_upgrade own 502", "refused 502 unasked_upgrade"];
+    assert_eq!(log.lines()[4..], end);
+}
+
+#[tokio::test]
+async fn bytes_behind_an_offer_that_is_not_allowed_are_refused_with_it() {
+    let (mut client, log) = relay(|_| async {}).await;
+    client.write_all(&[OFFER, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"].concat()).await.unwrap();
+    assert!(rest(&mut client).await.unwrap().starts_with(b"HTTP/1.1 400 "));
+    assert_eq!(log.lines(), ["refused 400 upgrade"]);
+}
+
+/// The service has said all and gone; the client takes none of it, or does not go.
+#[tokio::test]
+async fn a_connection_that_only_the_relay_keeps_open_ends() {
+    let (mut client, log) = relay(|mut origin| async move {
+        read_until(&mut origin, b"\r\n\r\n").await;
+        origin.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+        origin.shutdown().await.unwrap();
+        rest(&mut origin).await.unwrap_or_default();
+    })
+    .await;
+    client.write_all(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n").await.unwrap();
+    assert_eq!(read_until(&mut client, b"ok").await, OK);
+    // Half of an upload, and silence: the FIN comes at once, the end of it all when that has gone on for
+    // too long.
+    client.write_all(b"abc").await.unwrap();
+    assert_eq!(client.read(&mut [0; 9]).await.unwrap(), 0);
+    log.gone().await;
+    assert_eq!(log.lines(), ["begin POST /a", "status 200", "end Open 0 Complete 2"]);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_what_is_left_is_cut_off() {
+    let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = origin.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut origin = origin.accept().await.unwrap().0;
+        read_until(&mut origin, b"\r\n\r\n").await;
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 7000\r\n\r\n{}", "a".repeat(7000));
+        origin.write_all(answer.as_bytes()).await.unwrap();
+        rest(&mut origin).await.unwrap_or_default();
+    });
+    // Holds less than the answer has.
+    let (mut client, far) = tokio::io::duplex(1000);
+    let log = Log::default();
+    let settings = settings();
+    let relay = Connection::new(far, log.clone()).run(upstream, &settings, std::future::pending());
+    client.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), relay).await.expect("the connection is cut");
+    assert_eq!(log.lines().last().unwrap(), "end Complete 0 Complete 7000");
+}
+
+impl Wire for tokio::io::DuplexStream {
+    fn reset_on_close(&self) {}
+}
+
+#[tokio::test]
+async fn one_field_is_added_to_each_request_and_nothing_else_changes() {
+    let (seen, hear) = tokio::sync::oneshot::channel();
+    let (mut client, log) = relay_with(Some(Forward::x_forwarded_for(None)), |mut origin| async move {
+        let first = read_until(&mut origin, b"abc").await;
+        origin.write_all(OK).await.unwrap();
+        let second = read_until(&mut origin, b"\r\n\r\n").await;
+        origin.write_all(OK).await.unwrap();
+        seen.send([first, second]).unwrap();
+        rest(&mut origin).await.unwrap();
+    })
+    .await;
+    let first = "POST /a HTTP/1.1\r\nhost: a\r\nx-forwarded-for:  6.6.6.6 \r\nContent-Length: 3\r\n";
+    let second = "\r\nGET /b HTTP/1.1\r\nHost: a\r\n";
+    client.write_all(format!("{first}\r\nabc{second}\r\n").as_bytes()).await.unwrap();
+    client.shutdown().await.unwrap();
+    assert_eq!(rest(&mut client).await.unwrap(), [OK, OK].concat());
+    let line = "X-Forwarded-For: unknown\r\n";
+    let expected = [format!("{first}{line}\r\nabc"), format!("{second}{line}\r\n")];
+    assert_eq!(hear.await.unwrap().map(|b| String::from_utf8(b).unwrap()), expected);
+    assert_eq!(log.lines()[2], "end Complete 3 Complete 2", "the line is none of the call's");
 }
 
 #[tokio::test]

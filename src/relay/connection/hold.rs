@@ -61,7 +61,7 @@ enum Held {
     Part,
 }
 
-impl<C: Wire, O: Observer> Connection<C, O> {
+impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
     /// Returns when the request may be forwarded. `head`: bytes of its head.
     pub(super) async fn hold(&mut self, head: usize, settings: &Settings) -> Result<(), Stop> {
         self.gate = Gate::Open;
@@ -122,15 +122,17 @@ impl<C: Wire, O: Observer> Connection<C, O> {
         Ok(())
     }
 
-    pub(super) async fn stop_held(mut self, stop: Stop) {
+    pub(super) async fn stop_held(mut self, stop: Stop, settings: &Settings) {
         match stop {
             Stop::Refused(refusal, error) => {
+                self.recorded = false;
                 self.end_call(Some(error), Some(refusal.status));
-                self.refuse(refusal).await;
+                self.observer.malformed(refusal, self.recorded);
+                self.answer(refusal.status, refusal.reason, settings).await;
             }
             Stop::ClientClosed => {
                 self.end_call(Some("client_reset"), None);
-                self.close().await;
+                self.close(settings).await;
             }
             Stop::ClientReset => {
                 self.end_call(Some("client_reset"), None);

@@ -9,7 +9,7 @@ use super::mux::{Broken, Mux, Reader, Side, Step};
 use super::streams::{Fate, Stream};
 use crate::head::Head;
 use crate::relay::parse::Refusal;
-use crate::relay::{BodyEnd, Call, End, Observer};
+use crate::relay::{BodyEnd, Call, End, Observer, Upgrades};
 
 /// Frames of one block. Nobody needs more; each costs its sender nine bytes (CVE-2024-27316).
 const MAX_CONTINUATIONS: usize = 32;
@@ -49,7 +49,7 @@ impl<O: Observer> Mux<O> {
         }
         self.decode(from, &located, bytes)?;
         let end = header.has(flag::END_STREAM);
-        let opens = header.stream > self.last;
+        let opens = from == Side::Client && header.stream > self.last;
         let verdict = match (from, header.kind) {
             (Side::Client, _) if opens => self.request(header.stream, end)?,
             (Side::Client, _) => self.trailers(header.stream, end)?,
@@ -64,13 +64,13 @@ impl<O: Observer> Mux<O> {
             (Verdict::Hold(state), _) => {
                 let frames = bytes.get(..located.total).unwrap_or_default();
                 let mut literals = Vec::new();
-                self.put_literals(&mut literals, header, &[], true);
+                frame::put_block(&mut literals, header, &[], &self.literals(true, opens));
                 let (stream, touched) = (header.stream, self.list.touched);
                 self.hold_block(Block { stream, frames, literals, touched, opens }, state);
                 Step::Drop(located.total)
             }
             (Verdict::Pass, None) => Step::Pass(located.total),
-            (Verdict::Pass, Some(_)) => self.rewritten(from, header, &located),
+            (Verdict::Pass, Some(_)) => self.rewritten(from, header, &located, opens),
             (Verdict::Drop, rewrite) => {
                 if rewrite.is_none() && self.list.touched {
                     self.reader(from).rewrite = Some(false);
@@ -122,7 +122,9 @@ impl<O: Observer> Mux<O> {
         let read = message::request(&mut self.list, &mut self.index, end, self.heads, &self.upgrades);
         let begun = read.and_then(|request| {
             let head = Head { raw: &self.list.bytes, index: &self.index };
-            let call = self.observer.begin(head, &request.framing).map_err(Flaw::Unwanted)?;
+            let checked = self.forward.as_ref().map_or(Ok(()), |forward| forward.check(&head));
+            let call = checked.and_then(|()| self.observer.begin(head, &request.framing));
+            let call = call.map_err(Flaw::Unwanted)?;
             Ok((request, call))
         });
         let (request, mut call) = match begun {
@@ -155,7 +157,8 @@ impl<O: Observer> Mux<O> {
 
     /// The service never sees this stream. `code`: it is reset; otherwise it is answered.
     fn refuse(&mut self, id: u32, end: bool, refusal: Refusal, code: Option<u32>) -> Result<(), Broken> {
-        self.observer.refused(refusal, &[]);
+        let line = request_line(&self.list);
+        self.observer.refused(refusal, &line);
         match code {
             Some(code) => {
                 frame::put_reset(self.inject(Side::Service), id, code);
@@ -228,7 +231,7 @@ impl<O: Observer> Mux<O> {
         if self.streams.len() >= self.bounds.max_streams {
             return Verdict::Pass;
         }
-        let read = message::request(&mut self.list, &mut self.index, true, self.heads, &[]);
+        let read = message::request(&mut self.list, &mut self.index, true, self.heads, &Upgrades::default());
         let call = read.ok().and_then(|request| {
             let head = Head { raw: &self.list.bytes, index: &self.index };
             self.observer.begin(head, &request.framing).ok()
@@ -237,19 +240,19 @@ impl<O: Observer> Mux<O> {
         Verdict::Pass
     }
 
-    /// The block again, as literals: what it says no longer depends on a table.
-    fn rewritten(&mut self, from: Side, header: Header, located: &Located) -> Step {
+    /// The block again, as literals: what it says no longer depends on a table. `opens`: it is that of a
+    /// request, which may have a field added.
+    fn rewritten(&mut self, from: Side, header: Header, located: &Located, opens: bool) -> Step {
         let forget = self.reader(from).rewrite.replace(true) == Some(false);
         let promised = located.promised.to_be_bytes();
         let prefix = if header.kind == kind::PUSH_PROMISE { &promised[..] } else { &[] };
-        let mut made = std::mem::take(&mut self.made);
-        made.clear();
-        self.put_literals(&mut made, header, prefix, forget);
-        self.made = made;
+        let block = self.literals(forget, opens);
+        self.made.clear();
+        frame::put_block(&mut self.made, header, prefix, &block);
         Step::Replace(located.total)
     }
 
-    fn put_literals(&self, out: &mut Vec<u8>, header: Header, prefix: &[u8], forget: bool) {
+    fn literals(&self, forget: bool, opens: bool) -> Vec<u8> {
         let mut block = Vec::with_capacity(self.list.bytes.len() + 4 * self.list.fields.len() + 1);
         if forget {
             block.push(hpack::FORGET);
@@ -257,8 +260,18 @@ impl<O: Observer> Mux<O> {
         for (name, value) in self.list.iter() {
             hpack::put_literal(&mut block, name, value);
         }
-        frame::put_block(out, header, prefix, &block);
+        if let (Some(forward), true) = (&self.forward, opens) {
+            let (name, value) = forward.field();
+            hpack::put_literal(&mut block, name, value);
+        }
+        block
     }
+}
+
+/// What was asked for, as far as it can be told, in HTTP/1.1's words.
+fn request_line(list: &hpack::List) -> Vec<u8> {
+    let pseudo = |wanted: &[u8]| list.iter().find(|(name, _)| *name == wanted).map_or(&b""[..], |(_, v)| v);
+    [pseudo(b":method"), b" ", pseudo(b":path"), b" HTTP/2"].concat()
 }
 
 impl Reader {

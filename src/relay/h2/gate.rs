@@ -389,7 +389,10 @@ impl<O: Observer> Mux<O> {
     /// The stream goes no further; the others do.
     fn not_on_disk(&mut self, id: u32, refusal: Refusal) {
         let unopened = self.let_go(id);
-        self.observer.refused(refusal, &[]);
+        // One that has ended meanwhile has been told.
+        let call = self.streams.get_mut(id).and_then(|stream| stream.call.as_ref());
+        let recorded = call.is_none_or(Call::is_recorded);
+        self.observer.malformed(refusal, recorded);
         if !unopened {
             frame::put_reset(self.inject(Side::Client), id, code::CANCEL);
         }

@@ -1,17 +1,15 @@
 //! The two sockets of an HTTP/2 connection: a state machine polled in both directions.
 
 use super::frame::{PREFACE, code};
-use super::is_preface;
 use super::mux::{Broken, Mux, NOT_HTTP2, Side, Step};
 use crate::relay::buffer::{Buffer, Fill, LARGE, SMALL};
 use crate::relay::parse::Refusal;
-use crate::relay::{Observer, Settings, Wire};
+use crate::relay::wire;
+use crate::relay::{Dial, DialError, Forward, Observer, Protocol, Settings, Wire};
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep};
 
 /// Header blocks of answers are the service's own; this bound only keeps memory finite.
@@ -20,10 +18,7 @@ const MAX_RESPONSE_BLOCK: usize = 256 << 10;
 const BESIDE: usize = 1 << 10;
 /// Bytes of our own that may wait for a client to read them; no more is read from it meanwhile.
 const MAX_INJECTED: usize = 16 << 10;
-/// How long the last words may take, and how long a client may go on sending after our FIN.
-const LINGER: Duration = Duration::from_secs(2);
 const HEAD_TIMEOUT: &str = "head_timeout";
-const UNREACHABLE: Refusal = Refusal { status: 502, reason: "upstream_connect" };
 
 /// One direction. Either the first `ready` bytes of `buffer` may be written, or, where bytes are left
 /// out or replaced, what is in `out`; never both.
@@ -168,42 +163,55 @@ struct Link<'s, C, U, O: Observer> {
     patience: Option<Pin<Box<Sleep>>>,
 }
 
-/// Carries streams until a side closes, the frames are refused, or `drain` has resolved and no stream
-/// is left. `received`: what has been read from the client already. `connect` is awaited once the
-/// client has said that it speaks HTTP/2.
-pub async fn run<C: Wire, U: Wire, O: Observer>(
-    client: C,
-    received: Buffer,
-    connect: impl Future<Output = io::Result<U>>,
-    observer: O,
-    settings: &Settings,
-    drain: impl Future<Output = ()>,
-) {
-    let up = Lane { buffer: received, ..Lane::default() };
-    let mux =
-        Mux::new(observer, settings.limits, settings.http2, settings.upgrades.clone(), MAX_RESPONSE_BLOCK);
-    let down = Lane::default();
-    let (partial, alarm, patience) = (None, None, None);
-    let mut link = Link { client, upstream: None, up, down, mux, settings, partial, alarm, patience };
-    let mut drain = std::pin::pin!(drain);
-    if !link.preface(drain.as_mut()).await {
-        return;
-    }
-    link.mux.observer().http2();
-    match connect.await {
-        Ok(upstream) => link.upstream = Some(upstream),
-        Err(_) => return link.deny().await,
-    }
-    let mut draining = false;
-    let over = poll_fn(|cx| {
-        if !draining && drain.as_mut().poll(cx).is_ready() {
-            draining = true;
-            link.mux.drain();
+/// A client's connection on which HTTP/2 is spoken, or is to be.
+#[derive(Debug)]
+pub struct Opening<C, O> {
+    pub client: C,
+    /// What has been read from the client already.
+    pub received: Buffer,
+    /// Added to each request.
+    pub forward: Option<Forward>,
+    pub observer: O,
+}
+
+impl<C: Wire, O: Observer> Opening<C, O> {
+    /// Carries streams until a side closes, the frames are refused, or `drain` has resolved and no
+    /// stream is left. The service is dialled once the client has said that it speaks HTTP/2.
+    pub async fn run<S: Dial>(self, mut service: S, settings: &Settings, drain: impl Future<Output = ()>) {
+        let Opening { client, received, forward, observer } = self;
+        let up = Lane { buffer: received, ..Lane::default() };
+        let mut link = Link {
+            client,
+            upstream: None,
+            up,
+            down: Lane::default(),
+            mux: Mux::new(observer, settings, forward, MAX_RESPONSE_BLOCK),
+            settings,
+            partial: None,
+            alarm: None,
+            patience: None,
+        };
+        let mut drain = std::pin::pin!(drain);
+        if !link.preface(drain.as_mut()).await {
+            return;
         }
-        link.poll(cx)
-    });
-    let over = over.await;
-    link.end(over).await;
+        link.mux.observer().http2();
+        match service.dial(Protocol::Http2).await {
+            Ok(upstream) => link.upstream = Some(upstream),
+            Err(error) if error == DialError::NOT_HTTP2 => return link.not_http2().await,
+            Err(error) => return link.deny(error).await,
+        }
+        let mut draining = false;
+        let over = poll_fn(|cx| {
+            if !draining && drain.as_mut().poll(cx).is_ready() {
+                draining = true;
+                link.mux.drain();
+            }
+            link.poll(cx)
+        });
+        let over = over.await;
+        link.end(over).await;
+    }
 }
 
 impl<C: Wire, U: Wire, O: Observer> Link<'_, C, U, O> {
@@ -235,7 +243,7 @@ impl<C: Wire, U: Wire, O: Observer> Link<'_, C, U, O> {
             self.up.ready = PREFACE.len();
             return true;
         };
-        if is_preface(self.up.buffer.bytes()) && reason != "draining" {
+        if !self.up.buffer.is_empty() && reason != "draining" {
             self.mux.observer().refused(Refusal { status: 400, reason }, &[]);
         }
         self.mux.farewell(code::PROTOCOL_ERROR);
@@ -465,9 +473,9 @@ impl<C: Wire, U: Wire, O: Observer> Link<'_, C, U, O> {
     }
 
     /// There is no service. The requests that come first are answered, so that the client learns why.
-    async fn deny(mut self) {
+    async fn deny(mut self, error: DialError) {
         self.mux.observer().unreachable();
-        self.mux.deny(UNREACHABLE);
+        self.mux.deny(Refusal { status: 502, reason: error.0 });
         self.up.buffer.consume(std::mem::take(&mut self.up.ready));
         let by = Instant::now() + self.settings.head_timeout;
         let code = loop {
@@ -494,6 +502,12 @@ impl<C: Wire, U: Wire, O: Observer> Link<'_, C, U, O> {
         self.last_words().await;
     }
 
+    /// There is a service, but it has not agreed to HTTP/2.
+    async fn not_http2(mut self) {
+        let code = code::HTTP_1_1_REQUIRED;
+        self.broken(Broken { by: Side::Service, code, reason: NOT_HTTP2 }).await;
+    }
+
     /// What there is to say to the client, our own words last if they would not stand in the middle of
     /// a frame; then the end.
     async fn last_words(&mut self) {
@@ -501,24 +515,26 @@ impl<C: Wire, U: Wire, O: Observer> Link<'_, C, U, O> {
         self.speak(Side::Service);
         let Self { client, down, .. } = self;
         let said = poll_fn(|cx| if down.poll_flush(cx, client) { Poll::Ready(()) } else { Poll::Pending });
-        if tokio::time::timeout(LINGER, said).await.is_ok() {
+        if tokio::time::timeout(self.settings.close_timeout, said).await.is_ok() {
             self.close().await;
         }
     }
 
-    /// FIN, then what the client still sends is discarded for a moment, so that no RST overtakes what
-    /// was said last.
+    /// FIN, after what was said last.
     async fn close(&mut self) {
-        self.upstream = None;
-        if self.client.shutdown().await.is_err() || self.up.eof {
-            return;
+        self.leave().await;
+        wire::close(&mut self.client, self.up.eof, self.settings.close_timeout).await;
+    }
+
+    /// Ends the service's connection in order; TLS has a word for that.
+    async fn leave(&mut self) {
+        if let Some(mut upstream) = self.upstream.take()
+            && !self.up.fin
+            && !self.up.dead
+        {
+            // A service that is gone need not be told.
+            let _ = tokio::time::timeout(self.settings.close_timeout, upstream.shutdown()).await;
         }
-        let client = &mut self.client;
-        let mut sink = [0; 1024];
-        let _ = tokio::time::timeout(LINGER, async {
-            while matches!(client.read(&mut sink).await, Ok(n) if n > 0) {}
-        })
-        .await;
     }
 }
 

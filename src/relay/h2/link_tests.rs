@@ -5,9 +5,11 @@ use super::super::hpack::put_literal;
 use super::*;
 use crate::head::Head;
 use crate::relay::h2::Limits;
-use crate::relay::parse::{HeadLimits, RequestFraming};
+use crate::relay::parse::RequestFraming;
 use crate::relay::{Call, Commit, Connection, End};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
@@ -77,10 +79,8 @@ async fn relay(upstream: std::net::SocketAddr) -> (TcpStream, Log, oneshot::Send
     let (drain, drained) = oneshot::channel::<()>();
     tokio::spawn(async move {
         let settings = Settings {
-            limits: HeadLimits { max_bytes: 64 << 10, max_fields: 100 },
-            head_timeout: Duration::from_millis(300),
-            upgrades: vec![],
             http2: Limits { max_resets: 10_000, ..Limits::default() },
+            ..Settings::brief(Duration::from_millis(300))
         };
         let client = front.accept().await.unwrap().0;
         let drain = async {

@@ -6,6 +6,7 @@
 
 use super::hpack::List;
 use crate::head::{HTTP_2, HeadIndex, Span};
+use crate::relay::Upgrades;
 use crate::relay::framing::{Framer, is_trailer_name};
 use crate::relay::grammar::{is_field_value, is_host, is_token, trim_ows};
 use crate::relay::parse::{self, HeadLimits, Refusal, RequestFraming};
@@ -63,7 +64,7 @@ pub fn request(
     index: &mut HeadIndex,
     end: bool,
     limits: HeadLimits,
-    upgrades: &[String],
+    upgrades: &Upgrades,
 ) -> Result<Request, Flaw> {
     if list.fields.len() > limits.max_fields {
         return Err(unwanted(431, "too_many_fields"));
@@ -128,11 +129,14 @@ impl Marks {
     }
 
     /// RFC 9113 §8.3.1, RFC 8441, and the rules of `parse.rs` for targets and hosts.
-    fn judge(&self, list: &List, end: bool, upgrades: &[String]) -> Result<RequestFraming, Flaw> {
+    fn judge(&self, list: &List, end: bool, upgrades: &Upgrades) -> Result<RequestFraming, Flaw> {
         let value = |at: Option<usize>| at.and_then(|at| list.iter().nth(at)).map(|(_, v)| v);
         let method = value(self.method).filter(|m| is_token(m)).ok_or(Malformed("pseudo_field"))?;
         let upgrade = match (method, value(self.protocol)) {
-            (b"CONNECT", Some(protocol)) => Some(allowed_upgrade(protocol, end, upgrades)?),
+            (b"CONNECT", Some(protocol)) => {
+                let target = value(self.path).unwrap_or_default();
+                Some(allowed_upgrade(protocol, target, end, upgrades)?)
+            }
             (b"CONNECT", None) => return Err(unwanted(405, "connect")),
             (_, Some(_)) => return Err(Malformed("pseudo_field")),
             (_, None) => None,
@@ -191,12 +195,16 @@ fn is_lower_token(name: &[u8]) -> bool {
     is_token(name) && !name.iter().any(u8::is_ascii_uppercase)
 }
 
-fn allowed_upgrade(protocol: &[u8], end: bool, upgrades: &[String]) -> Result<Vec<String>, Flaw> {
+/// Of HTTP/2 there is no answer that would decline it: one that is not allowed is refused.
+fn allowed_upgrade(
+    protocol: &[u8],
+    target: &[u8],
+    end: bool,
+    upgrades: &Upgrades,
+) -> Result<Vec<String>, Flaw> {
     let protocol = String::from_utf8_lossy(protocol).to_ascii_lowercase();
-    if end || !upgrades.iter().any(|u| u.eq_ignore_ascii_case(&protocol)) {
-        return Err(unwanted(400, "upgrade"));
-    }
-    Ok(vec![protocol])
+    let allowed = upgrades.judge(vec![protocol], target, !end).unwrap_or_default();
+    if allowed.is_empty() { Err(unwanted(400, "upgrade")) } else { Ok(allowed) }
 }
 
 /// Reads the trailers of a request into `index`. They must not say anything that belongs in a head.
@@ -256,7 +264,13 @@ mod tests {
 
     fn ask(fields: &[(&str, &str)], end: bool) -> Result<(List, HeadIndex, Request), Flaw> {
         let (mut list, mut index) = (list(fields), HeadIndex::default());
-        let request = request(&mut list, &mut index, end, LIMITS, &["websocket".into()])?;
+        let request = request(
+            &mut list,
+            &mut index,
+            end,
+            LIMITS,
+            &Upgrades { allowed: vec!["websocket".into()], ..Upgrades::default() },
+        )?;
         Ok((list, index, request))
     }
 

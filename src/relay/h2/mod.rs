@@ -49,7 +49,7 @@ mod message;
 pub mod mux;
 mod streams;
 
-pub use link::run;
+pub use link::Opening;
 
 /// Bounds of one connection, beside those of heads.
 #[derive(Debug, Clone, Copy)]

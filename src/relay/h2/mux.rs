@@ -11,7 +11,8 @@ use super::hpack::{Decoder, List, MAX_TABLE};
 use super::streams::{Fate, Storm, Streams};
 use crate::head::HeadIndex;
 use crate::relay::parse::{HeadLimits, Refusal};
-use crate::relay::{BodyEnd, Call, End, Observer};
+use crate::relay::{BodyEnd, Call, End, Forward, Observer, Settings, Upgrades};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Who sends.
@@ -158,7 +159,9 @@ pub struct Mux<O: Observer> {
     pub(super) streams: Streams<O::Call>,
     pub(super) heads: HeadLimits,
     pub(super) bounds: Limits,
-    pub(super) upgrades: Vec<String>,
+    pub(super) upgrades: Arc<Upgrades>,
+    /// Added to each request.
+    pub(super) forward: Option<Forward>,
     /// The client's latest stream.
     pub(super) last: u32,
     /// Scratch, reused from block to block.
@@ -183,25 +186,25 @@ pub struct Mux<O: Observer> {
 }
 
 impl<O: Observer> Mux<O> {
-    pub fn new(
-        observer: O,
-        heads: HeadLimits,
-        bounds: Limits,
-        upgrades: Vec<String>,
-        response: usize,
-    ) -> Self {
+    /// `response`: bytes of an answer's header block.
+    pub fn new(observer: O, settings: &Settings, forward: Option<Forward>, response: usize) -> Self {
+        let (heads, bounds) = (settings.limits, settings.http2);
         let both = |encoded: usize, fields: usize| BlockLimits {
             encoded,
             decoded: super::hpack::Bounds { bytes: 2 * encoded, fields },
         };
+        let mut client = Reader::new(Side::Client, both(heads.max_bytes, 4 * heads.max_fields));
+        // A field is added to every request: each block is written anew.
+        client.rewrite = forward.is_some().then_some(false);
         Mux {
             observer,
-            client: Reader::new(Side::Client, both(heads.max_bytes, 4 * heads.max_fields)),
+            client,
+            forward,
             service: Reader::new(Side::Service, both(response, response / 32)),
             streams: Streams::default(),
             heads,
             bounds,
-            upgrades,
+            upgrades: settings.upgrades.clone(),
             last: 0,
             list: List::default(),
             index: HeadIndex::default(),
@@ -553,8 +556,10 @@ impl<O: Observer> Mux<O> {
 
     /// Ends a stream that has become malformed, for both sides and for nobody else.
     pub(super) fn abort(&mut self, id: u32, reason: &'static str) -> Result<(), Broken> {
+        let call = self.streams.get_mut(id).and_then(|stream| stream.call.as_ref());
+        let recorded = call.is_some_and(Call::is_recorded);
         self.break_off(id, "request_malformed");
-        self.observer.refused(Refusal { status: 400, reason }, &[]);
+        self.observer.malformed(Refusal { status: 400, reason }, recorded);
         if !self.let_go(id) {
             frame::put_reset(&mut self.client.inject, id, code::PROTOCOL_ERROR);
         }

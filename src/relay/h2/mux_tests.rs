@@ -94,7 +94,18 @@ impl Call for Seen {
 const HEADS: HeadLimits = HeadLimits { max_bytes: 64 << 10, max_fields: 100 };
 
 fn mux(log: &Log, limits: Limits) -> Mux<Log> {
-    Mux::new(log.clone(), HEADS, limits, vec!["websocket".into()], 256 << 10)
+    forwarding(log, limits, None)
+}
+
+fn forwarding(log: &Log, limits: Limits, forward: Option<Forward>) -> Mux<Log> {
+    let upgrades = Upgrades { allowed: vec!["websocket".into()], refuse_others: false };
+    let settings = Settings {
+        limits: HEADS,
+        http2: limits,
+        upgrades: Arc::new(upgrades),
+        ..Settings::brief(Duration::from_secs(5))
+    };
+    Mux::new(log.clone(), &settings, forward, 256 << 10)
 }
 
 /// What has come out on either side.
@@ -120,8 +131,12 @@ impl World {
     }
 
     fn with(limits: Limits) -> World {
+        World::forwarding(limits, None)
+    }
+
+    fn forwarding(limits: Limits, forward: Option<Forward>) -> World {
         let log = Log::default();
-        let mux = mux(&log, limits);
+        let mux = forwarding(&log, limits, forward);
         let (pending, out) = Default::default();
         let mut world = World { mux, log, pending, out, longest_wait: 0, now: Instant::now() };
         world.client(&settings(&[])).unwrap();
@@ -233,6 +248,42 @@ fn data(id: u32, flags: u8, bytes: &[u8]) -> Vec<u8> {
 
 fn reset(id: u32, code: u32) -> Vec<u8> {
     frame(kind::RST_STREAM, 0, id, &code.to_be_bytes())
+}
+
+/// Each request gets the line, its trailers do not, and tables play no part in what goes on.
+#[test]
+fn a_field_is_added_to_every_request() {
+    let address = Some("192.0.2.7".parse().unwrap());
+    let mut w = World::forwarding(Limits::default(), Some(Forward::x_forwarded_for(address)));
+    // With indexing: the second request is one byte for each field.
+    let fields = [(":method", "POST"), (":scheme", "http"), (":path", "/a"), (":authority", "a")];
+    let mut first = Vec::new();
+    for (name, value) in fields {
+        first.push(0x40);
+        for text in [name, value] {
+            first.push(text.len() as u8);
+            first.extend_from_slice(text.as_bytes());
+        }
+    }
+    w.client(&frame(kind::HEADERS, WHOLE, 1, &first)).unwrap();
+    w.client(&frame(kind::HEADERS, END | WHOLE, 1, &literals(&[("t", "v")]))).unwrap();
+    w.client(&frame(kind::HEADERS, END | WHOLE, 3, &[0xc1, 0xc0, 0xbf, 0xbe])).unwrap();
+    let mut reader = crate::relay::h2::hpack::Decoder::default();
+    let mut list = List::default();
+    let mut told = Vec::new();
+    for (_, flags, id, block) in w.requests() {
+        reader.decode(&block, &mut list, Bounds { bytes: 1 << 16, fields: 100 }).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        told.push((id, flags & END > 0, list.iter().map(|(n, v)| (text(n), text(v))).collect::<Vec<_>>()));
+    }
+    let own = |fields: &[(&str, &str)]| -> Vec<(String, String)> {
+        fields.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect()
+    };
+    let whole = own(&[&fields[..], &[("x-forwarded-for", "192.0.2.7")]].concat());
+    assert_eq!(told, [(1, false, whole.clone()), (1, true, own(&[("t", "v")])), (3, true, whole)]);
+    w.client(&frame(kind::HEADERS, END | WHOLE, 5, &post("/b", &[("x_forwarded-for", "6.6.6.6")]))).unwrap();
+    assert!(w.requests().is_empty(), "a field that could hide the line is refused");
+    assert_eq!(w.log.take().last().unwrap(), "refused underscore_field");
 }
 
 #[test]

@@ -71,7 +71,10 @@ async fn a_refused_stream_dies_alone() {
     // Before, refused, after; status, reset code, whether there was a body.
     let seen = client(&world.through(), "refused");
     assert_eq!(seen, json!([[200, 0, true], [400, 0, false], [200, 0, true]]));
-    assert_eq!(world.events().len(), 2);
+    let events = world.events();
+    assert_eq!(events.len(), 3);
+    let refused = events.iter().find(|event| event["error"] == "refused").unwrap();
+    assert_eq!((&refused["http"]["version"], &refused["flags"]), (&json!("2"), &json!(["bad_target"])));
     let metrics = world.sidecar.metrics().await;
     assert!(metrics.contains("sidelog_refused_total{reason=\"bad_target\"} 1\n"), "{metrics}");
 }
@@ -82,7 +85,8 @@ async fn tunnels_and_early_answers() {
     assert_eq!(client(&world.direct, "tunnel"), json!(["ping", "ping"]));
     assert_eq!(client(&world.through(), "tunnel"), json!(["ping", 400]), "only what the list allows");
     assert_eq!(client(&world.through(), "early"), json!([413, "too much"]));
-    let events = world.events();
+    let mut events = world.events();
+    events.retain(|event| event["error"] != "refused");
     let tunnel = event(&events, "CONNECT", "/ws");
     assert!(tunnel["flags"].as_array().unwrap().contains(&json!("tunnel")));
     assert_eq!((&tunnel["request"]["bytes"], &tunnel["response"]["bytes"]), (&json!(4), &json!(4)));

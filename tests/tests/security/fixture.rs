@@ -132,11 +132,17 @@ impl Fixture {
         self.sidecar = self.runtime.block_on(Sidecar::start(self.dir.path(), &yaml));
     }
 
-    /// Ends the sidecar; everything it has recorded, in order.
+    /// Ends the sidecar; every call it has recorded, in order.
     pub fn stop(&self) -> Vec<Value> {
+        self.stop_with_refusals().0
+    }
+
+    /// The same, and the requests that never became calls (as many as the rate lets be recorded).
+    pub fn stop_with_refusals(&self) -> (Vec<Value>, Vec<Value>) {
         let status = self.runtime.block_on(self.sidecar.stop());
         assert!(status.success(), "the sidecar ended with {status}");
-        events(&self.dir.path().join("journal"))
+        let all = events(&self.dir.path().join("journal"));
+        all.into_iter().partition(|event| event["error"] != "refused")
     }
 
     /// What the sidecar says of itself: metrics and configuration.

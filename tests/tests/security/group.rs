@@ -89,13 +89,16 @@ fn in_data(cases: &[Case], fixture: &Fixture) -> BTreeMap<u32, Told> {
         }
     }
     let told = fixture.told();
-    let events = fixture.stop();
+    let (events, refusals) = fixture.stop_with_refusals();
     let mut all = BTreeMap::new();
     for (c, p, seen) in &seen {
         let (case, payload) = (&cases[*c], &cases[*c].payloads[*p]);
         let own = of_peer(&events, seen.peer);
         let mut faults = oracle::faults(payload, &fixture.words, seen, &own);
         faults.extend(secrets(fixture, &own));
+        let refused = of_peer(&refusals, seen.peer);
+        faults.extend(oracle::refusals(seen, &refused));
+        faults.extend(secrets(fixture, &refused));
         let entry = all.entry(case.id).or_insert_with(|| Told {
             case: case.clone(),
             result: String::new(),

@@ -34,8 +34,7 @@ use cases::Group;
 
 /// Cases that cannot hold yet, and why. They are run all the same, and one that holds unexpectedly
 /// fails: it is to be taken off the list then. docs/security.md shows them as such.
-pub const PENDING: &[(u32, &str)] =
-    &[(78, "Basic, cookies and forwarded certificates hold; Sidelog speaks no TLS yet")];
+pub const PENDING: &[(u32, &str)] = &[];
 
 #[test]
 fn framing() {

@@ -44,6 +44,21 @@ pub fn faults(payload: &Payload, words: &Words, seen: &Seen, events: &[&Value]) 
     faults
 }
 
+/// An event of a refusal tells of one that was counted, and of nothing the service saw.
+pub fn refusals(seen: &Seen, events: &[&Value]) -> Vec<String> {
+    let mut counted = seen.refused.clone();
+    let mut faults = Vec::new();
+    for event in events {
+        match counted.iter().position(|reason| event["flags"][0] == reason.as_str()) {
+            Some(at) => _ = counted.remove(at),
+            None => {
+                faults.push(format!("recorded as refused: {}, counted {:?}", event["flags"], seen.refused))
+            }
+        }
+    }
+    faults
+}
+
 /// What holds of any payload.
 pub fn truth(seen: &Seen, events: &[&Value]) -> Vec<String> {
     let mut faults = Vec::new();

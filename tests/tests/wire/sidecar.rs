@@ -148,7 +148,8 @@ fn libc_result(code: libc::c_int) -> std::io::Result<()> {
 fn yaml(upstream: SocketAddr, journal: &Path) -> String {
     format!(
         "version: 1\nservice: t\nlisten: 127.0.0.1:0\nupstream: http://{upstream}\n\
-         journal: {{dir: {}}}\nadmin: {{listen: 127.0.0.1:0, local: 127.0.0.1:0}}\n",
+         journal: {{dir: {}}}\nadmin: {{listen: 127.0.0.1:0, local: 127.0.0.1:0}}\n\
+         audit: {{refusals_per_second: 0}}\n",
         journal.display()
     )
 }
