@@ -135,8 +135,9 @@ pub struct AuditEvent<'a> {
     pub client: Client<'a>,
 
     pub outcome: Outcome,
-    /// What went wrong between the parties, a bounded set: `upstream_connect`, `upstream_reset`,
-    /// `upstream_closed`, `upstream_malformed`, `client_reset`, `request_malformed`, `timeout`, `shutdown`.
+    /// What went wrong between the parties, a bounded set: `upstream_connect`, `upstream_tls`,
+    /// `upstream_reset`, `upstream_closed`, `upstream_malformed`, `upstream_upgrade` (nobody asked for it),
+    /// `client_reset`, `request_malformed`, `refused` (by Sidelog; `flags` tell why), `timeout`, `shutdown`.
     #[serde(borrow, default, deserialize_with = "option", skip_serializing_if = "Option::is_none")]
     pub error: Option<Cow<'a, str>>,
     /// Why the caller did it, where a header or body field tells.

@@ -5,7 +5,7 @@ const { createHash } = require('crypto');
 
 const [url, which] = process.argv.slice(2);
 
-function call(session, fields, { body, trailers, reset } = {}) {
+function call(session, fields, { body, more, trailers, reset } = {}) {
   return new Promise((done) => {
     // The same host wherever it goes, so that what the service receives is the same.
     const head = { ':authority': 'orders.example', ...fields };
@@ -29,6 +29,10 @@ function call(session, fields, { body, trailers, reset } = {}) {
     if (reset) {
       stream.write('some');
       setTimeout(() => stream.close(http2.constants.NGHTTP2_CANCEL), 30);
+    } else if (more !== undefined) {
+      // The rest of the body once there is something of the answer.
+      stream.write(body);
+      stream.once('data', () => stream.end(more));
     } else if (body !== undefined) {
       stream.end(body);
     }
@@ -54,7 +58,7 @@ const cases = {
       call(session, { ':path': '/interim' }),
       call(session, { ':path': '/push' }),
       call(session, { ':method': 'DELETE', ':path': '/denied' }),
-      call(session, post('/broken'), { body: 'x' }),
+      call(session, post('/broken'), { body: 'x', more: 'y' }),
       call(session, post('/hang'), { reset: true }),
     ]);
     return { results, pushes };

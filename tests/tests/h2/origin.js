@@ -25,11 +25,6 @@ const routes = {
   }),
   '/denied': (stream) => { stream.respond({ ':status': 403 }); stream.end('no'); },
   '/slow': (stream) => setTimeout(() => { stream.respond({ ':status': 200 }); stream.end('late'); }, 700),
-  '/broken': (stream) => {
-    stream.respond({ ':status': 200 });
-    stream.write('half');
-    setTimeout(() => stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR), 20);
-  },
   '/hang': () => {},
 };
 
@@ -41,6 +36,12 @@ server.on('stream', (stream, headers, flags, raw) => {
   if (path === '/early') {
     stream.respond({ ':status': 413 });
     return stream.end('too much', () => stream.close(http2.constants.NGHTTP2_NO_ERROR));
+  }
+  if (path === '/broken') {
+    // Breaks off when the client has got the half: it ends its request then.
+    stream.respond({ ':status': 200 });
+    stream.write('half');
+    return stream.on('end', () => stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR)).resume();
   }
   if (headers[':method'] === 'CONNECT') {
     stream.respond({ ':status': 200 });
