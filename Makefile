@@ -23,11 +23,15 @@ test-traffic: ## what passes and what does not: the wire and the security cases
 fuzz: ## every parser of strangers' bytes, a minute each (SECONDS_EACH=60)
 	fuzz/run.sh
 
-chaos: ## faults under load, at length: SIGKILL, full and failing disks, Kafka away; a seeded simulation
-	scripts/deps.sh kafka
-	cargo build -p sidelog
+chaos: ## faults under load, at length: SIGKILL, bad disks, Kafka or ClickHouse away; a seeded simulation
+	scripts/deps.sh engine kafka
+	cargo build -p sidelog -p sidelog-consumer -p sidelog-standalone --bins
 	SIDELOG_KILLS=$${SIDELOG_KILLS:-1000} SIDELOG_OUTAGE_SECONDS=$${SIDELOG_OUTAGE_SECONDS:-10} \
+	SIDELOG_CONSUMER_KILLS=$${SIDELOG_CONSUMER_KILLS:-100} \
+	SIDELOG_REBALANCE_SECONDS=$${SIDELOG_REBALANCE_SECONDS:-180} \
 		cargo test -p sidelog-tests --test chaos -- --nocapture --test-threads=1
+	SIDELOG_ENGINE_KILLS=$${SIDELOG_ENGINE_KILLS:-30} \
+		cargo test -p sidelog-standalone --test consumer killing -- --nocapture
 	SIDELOG_SEEDS=$${SIDELOG_SEEDS:-100000} \
 		cargo test --release -p sidelog-journal --test journal simulate -- --nocapture
 

@@ -7,6 +7,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
+use rdkafka::producer::FutureProducer;
 use rdkafka::{Offset, TopicPartitionList};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -126,6 +127,11 @@ impl Kafka {
         messages
     }
 
+    /// A client that writes.
+    pub fn producer(&self) -> FutureProducer {
+        self.config().set("linger.ms", "5").create().unwrap()
+    }
+
     /// How many messages of `topic` the consumer group has not committed yet.
     pub fn lag(&self, topic: &str, group: &str) -> i64 {
         let client: BaseConsumer = self.config().set("group.id", group).create().unwrap();
@@ -221,6 +227,7 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
 num.partitions=4
 ",
         dir.join("data").display()

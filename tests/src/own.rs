@@ -104,9 +104,16 @@ pub struct Consumer {
 
 impl Consumer {
     pub async fn start(dir: &Path, yaml: &str) -> Consumer {
+        Consumer::start_with(&[], dir, yaml).await
+    }
+
+    /// The same, with more arguments.
+    pub async fn start_with(arguments: &[&str], dir: &Path, yaml: &str) -> Consumer {
         write_config(dir, yaml);
         let args = ["--config", "sidelog.yaml", "--metrics-listen", "127.0.0.1:0"];
-        let process = Process::start("sidelog-consumer", command("sidelog-consumer", dir, &args), dir);
+        let mut command = command("sidelog-consumer", dir, &args);
+        command.args(arguments);
+        let process = Process::start("sidelog-consumer", command, dir);
         let words = process.ready("sidelog-consumer ready ", START).await;
         Consumer { process, metrics: word(&words, "metrics") }
     }
@@ -218,7 +225,7 @@ impl Engine {
         self.process.kill().await;
     }
 
-    /// Ends it and starts it again on the same port and data.
+    /// Starts it again on the same port and data, ending it first if need be.
     pub async fn restart(&mut self) {
         self.process.kill().await;
         self.process = Engine::run(self.dir.path(), &self.port);

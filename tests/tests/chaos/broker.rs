@@ -1,7 +1,8 @@
 //! A broker that is not there, resets connections, or accepts and never answers.
 
-use crate::load::{Answer, Load, Plan, percentile};
+use crate::load::{Load, Plan};
 use crate::origin::Origin;
+use crate::phases::Phases;
 use crate::setting;
 use crate::sidecar::{Sidecar, Told, configure};
 use harness::Kafka;
@@ -102,43 +103,22 @@ async fn an_outage_of_kafka_is_not_noticed_by_traffic_and_costs_no_event() {
     let load = Load::start(plan, sidecar.traffic);
     tokio::time::sleep(Duration::from_secs(1)).await;
 
-    let mut phases = vec![("quiet", Instant::now(), 0)];
+    let mut phases = Phases::begin("kafka", "quiet");
     tokio::time::sleep(seconds).await;
-    phases[0].2 = sidecar.resident();
+    phases.end(sidecar.resident());
     kafka.kill().await;
-    phases.push(("refuses", Instant::now(), 0));
+    phases.next("refuses");
     tokio::time::sleep(seconds).await;
-    phases[1].2 = sidecar.resident();
+    phases.end(sidecar.resident());
     for (name, resets) in [("resets", true), ("hangs", false)] {
         let impostor = Impostor::start(&address, resets);
-        phases.push((name, Instant::now(), 0));
+        phases.next(name);
         tokio::time::sleep(seconds).await;
-        phases.last_mut().unwrap().2 = sidecar.resident();
+        phases.end(sidecar.resident());
         impostor.end();
     }
-    let end = Instant::now();
     kafka.restart().await;
-    let answers = load.stop();
-    assert!(answers.iter().all(|a| a.status == 200), "traffic noticed");
-
-    let during = |from: Instant, to: Instant| -> Vec<Answer> {
-        answers.iter().filter(|a| a.began >= from && a.began < to).cloned().collect()
-    };
-    let ends = phases.iter().skip(1).map(|p| p.1).chain([end]);
-    let mut quiet = None;
-    for ((name, from, resident), to) in phases.iter().zip(ends) {
-        let answers = during(*from, to);
-        let (p50, p99) = (percentile(&answers, 50.0), percentile(&answers, 99.0));
-        let base = *quiet.get_or_insert(p99);
-        println!(
-            "kafka {name}: {} calls, p50 {p50:.2?}, p99 {p99:.2?} ({:.2} x quiet), {resident} MiB resident",
-            answers.len(),
-            p99.as_secs_f64() / base.as_secs_f64()
-        );
-        // On a busy machine: far above noise, far below any time-out of Kafka's.
-        assert!(p99 < 5 * base + Duration::from_millis(200), "{name}: p99 {p99:?}, quiet {base:?}");
-        assert!(*resident < 300, "{name}: {resident} MiB resident");
-    }
+    phases.unnoticed(&load.stop());
 
     let recovered = Instant::now();
     while sidecar.metric("sidelog_journal_pending_records") > 0.0 {

@@ -6,16 +6,22 @@
 //! | `kill` | the sidecar, by SIGKILL, again and again | no executed call without an event, none twice |
 //! | `disk` | the journal's disk: full, failing, slow, gone | losses counted to the event, or 503 and nothing executed |
 //! | `broker` | Kafka: refuses, resets, hangs | traffic and memory do not notice; nothing lost, nothing twice |
+//! | `consumer` | the consumer, by SIGKILL; its group, by members that come and go; ClickHouse: refuses, hangs, killed | each record one row, no row twice; traffic does not notice |
 //!
 //! `make chaos` runs them at length and prints the figures of docs/reliability.md; variables make them
-//! longer or shorter (`SIDELOG_KILLS`, `SIDELOG_OUTAGE_SECONDS`).
+//! longer or shorter (`SIDELOG_KILLS`, `SIDELOG_CONSUMER_KILLS`, `SIDELOG_REBALANCE_SECONDS`,
+//! `SIDELOG_OUTAGE_SECONDS`).
 
 mod broker;
+mod consumer;
 mod disk;
+mod feed;
 mod kill;
 mod load;
 mod origin;
+mod phases;
 mod sidecar;
+mod wire;
 
 /// A number from the environment.
 fn setting(name: &str, default: u64) -> u64 {
