@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 const TOPIC: &str = "audit.events";
 const GROUP: &str = "sidelog-consumer";
-/// For a backlog to go on a busy machine.
-const DRAIN: Duration = Duration::from_secs(180);
+/// For the backlog of a long run to go on a busy machine.
+const DRAIN: Duration = Duration::from_secs(600);
 /// How long a member of the group stays, and how long it stays away.
 const STAY: Duration = Duration::from_millis(2500);
 
@@ -112,7 +112,9 @@ async fn a_consumer_killed_again_and_again_loses_and_doubles_nothing() {
     let last = rear.busy_consumer("consumer").await;
     rear.drained().await;
     recognised += sum(&last.metrics().await, "sidelog_consumer_duplicates_total");
-    println!("consumer killed {kills} times in {took:.1?}; at least {recognised} records recognised");
+    println!(
+        "consumer killed {kills} times in {took:.1?}; at least {recognised} records recognised as stored"
+    );
     rear.holds_exactly(&fed).await;
     assert!(last.stop().await.success());
 }
@@ -143,8 +145,8 @@ async fn a_group_whose_members_come_and_go_loses_and_doubles_nothing() {
     let moves = sum(&metrics, "sidelog_consumer_assignments_total");
     println!("{visits} visits in {took:.1?}: partitions moved {moves} times at the consumer that stayed");
     rear.holds_exactly(&fed).await;
-    // Taken away and given back, by each visit and each leave.
-    assert!(moves >= f64::from(4 * visits), "the visits moved no partitions: {moves}");
+    // Taken away and given back by each visit at least; a leave may fall together with the next visit.
+    assert!(moves >= f64::from(2 * visits), "{visits} visits moved no partitions: {moves}");
     assert!(stays.stop().await.success());
 }
 
