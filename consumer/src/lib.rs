@@ -8,6 +8,7 @@
 //! Crash anywhere: the batch is read again, and what had been stored is recognised by its
 //! `(producer, boot, seq)`.
 
+pub mod access;
 pub mod dedup;
 pub mod metrics;
 pub mod migrate;

@@ -33,6 +33,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     (4, "0004_dead_letters"),
     (5, "0005_views"),
     (6, "0006_completeness"),
+    (7, "0007_tenant_readers"),
 ];
 
 const BOOTSTRAP: &str = "

@@ -181,6 +181,18 @@ impl Store {
         Ok(insert.end().await?)
     }
 
+    /// Adds rows for which a second time does no harm.
+    pub(crate) async fn append<T>(&self, table: &str, rows: &[T::Value<'_>]) -> Result<(), StoreError>
+    where
+        T: Row + RowWrite,
+    {
+        let mut insert = self.client.insert::<T>(table).await?;
+        for row in rows {
+            insert.write(row).await?;
+        }
+        Ok(insert.end().await?)
+    }
+
     /// Forgets what is known of the tables' columns: after an error, they may have changed.
     pub async fn forget_columns(&self) {
         self.client.clear_cached_metadata().await;

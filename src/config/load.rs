@@ -6,8 +6,9 @@
 use super::problem::{Help, Pos, Problems, Severity, nearest, one_of, shown, shown_path};
 use super::tree::At;
 use super::{
-    Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Journal, Kafka, Level, OnFull, Reason,
-    Redact, Relay, Reload, Rule, Secret, Selector, Standalone, Unknown, Upstream, properties, units, yaml,
+    Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Journal, Kafka, Level, OnFull, ReadLimits,
+    Reason, Redact, Relay, Reload, Rule, Secret, Selector, Standalone, Unknown, Upstream, properties, units,
+    yaml,
 };
 use crate::extract::Source;
 use crate::sources::Sources;
@@ -568,6 +569,21 @@ impl Check<'_> {
             user: self.text(&clickhouse.user, "clickhouse.user"),
             password,
             cluster: cluster.map(|c| c.value.clone()),
+            readers: self.readers(&clickhouse.readers),
+        }
+    }
+
+    fn readers(&mut self, readers: &yaml::Readers) -> ReadLimits {
+        let max_time = self.duration(&readers.max_time, "clickhouse.readers.max_time");
+        if units::duration(&readers.max_time.value.0).is_ok_and(|time| time < Duration::from_secs(1)) {
+            self.error(readers.max_time.at, "`clickhouse.readers.max_time` must be at least 1s", ());
+        }
+        let sizes = 1 << 20..=u64::MAX >> 1;
+        ReadLimits {
+            max_rows: readers.max_rows.value,
+            max_bytes: self.size(&readers.max_bytes, "clickhouse.readers.max_bytes", sizes.clone()),
+            max_time,
+            max_memory: self.size(&readers.max_memory, "clickhouse.readers.max_memory", sizes),
         }
     }
 

@@ -440,6 +440,16 @@ pub struct ClickHouse {
     /// Read from `password_file` when the configuration was.
     pub password: Option<Secret>,
     pub cluster: Option<String>,
+    pub readers: ReadLimits,
+}
+
+/// What one question of a reader may cost ClickHouse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimits {
+    pub max_rows: u64,
+    pub max_bytes: u64,
+    pub max_time: Duration,
+    pub max_memory: u64,
 }
 
 /// A value that never shows in debug output, logs or `/config`.

@@ -84,6 +84,12 @@ pub fn effective(config: &Config) -> Value {
             "user": clickhouse.user,
             "password": clickhouse.password.as_ref().map(|_| SECRET),
             "cluster": clickhouse.cluster,
+            "readers": {
+                "max_rows": clickhouse.readers.max_rows,
+                "max_bytes": units::show_size(clickhouse.readers.max_bytes),
+                "max_time": units::show_duration(clickhouse.readers.max_time),
+                "max_memory": units::show_size(clickhouse.readers.max_memory),
+            },
         },
         "admin": { "listen": admin.listen, "local": admin.local },
         "relay": relay_bounds(relay),
