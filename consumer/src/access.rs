@@ -22,10 +22,12 @@ const OF_TENANTS: [&str; 2] = ["events", "open_calls"];
 const TENANT_VIEWS: [&str; 6] =
     ["events", "open_calls", "activity", "resource_history", "ocsf_api_activity", "otel_logs"];
 /// What readers of everything may read. Not `dead_letters`: nobody knows what is in them.
-const READABLE: [&str; 10] = [
+const READABLE: [&str; 12] = [
     "events",
     "open_calls",
     "losses",
+    "removed",
+    "erasures",
     "tenant_readers",
     "activity",
     "resource_history",
@@ -122,7 +124,7 @@ impl<'a> Access<'a> {
         let select = |tables: &[&str]| tables.iter().map(|t| format!("GRANT SELECT ON `{db}`.{t}")).collect();
         let mut writer: Vec<String> =
             WRITABLE.iter().map(|t| format!("GRANT SELECT, INSERT ON `{db}`.{t}")).collect();
-        writer.push(format!("GRANT SELECT ON `{db}`.migrations"));
+        writer.extend(["migrations", "removed"].map(|t| format!("GRANT SELECT ON `{db}`.{t}")));
         writer.extend(["processes", "tables"].map(|t| format!("GRANT SELECT ON system.{t}")));
         if self.place.cluster.is_some() {
             writer.push(format!("GRANT SYSTEM SYNC REPLICA ON `{db}`.*"));

@@ -64,6 +64,12 @@ enum Command {
     Grant(admin::GrantArgs),
     /// Let a user no longer read a tenant's rows.
     Revoke(admin::GrantArgs),
+    /// Forget a tenant, an actor, or whatever a text stands in.
+    Erase(admin::EraseArgs),
+    /// Remove what has expired, after it was archived where that is asked for.
+    Retention(admin::RetentionArgs),
+    /// Bring archived events back.
+    Restore(admin::RestoreArgs),
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +137,9 @@ fn main() -> ExitCode {
         (Some(Command::Access(args)), _) => admin::access(&runtime, &args),
         (Some(Command::Grant(args)), _) => admin::grant(&runtime, &args, true),
         (Some(Command::Revoke(args)), _) => admin::grant(&runtime, &args, false),
+        (Some(Command::Erase(args)), _) => admin::erase(&runtime, &args),
+        (Some(Command::Retention(args)), _) => admin::retention(&runtime, &args),
+        (Some(Command::Restore(args)), _) => admin::restore(&runtime, &args),
         (None, Some(file)) => with_config(file, |config| runtime.block_on(run(&config, &args))),
         // clap has asked for --config already.
         (None, None) => ExitCode::from(2),

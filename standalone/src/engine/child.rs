@@ -149,6 +149,9 @@ fn arguments(data: &Path, config: &Path) -> Vec<String> {
         &config,
         "--max_query_size",
         "262144",
+        // Heeded only here, and at `trace` the log would hold every question.
+        "--log-level",
+        "warning",
         "--structure",
         "l String",
         "--input-format",
