@@ -10,6 +10,8 @@ use tokio::time::Instant;
 const LOOK: Duration = Duration::from_millis(200);
 /// Tables that are changed after rows were inserted.
 const TABLES: &str = "('events', 'open_calls', 'losses', 'dead_letters', 'tenant_readers', 'removed')";
+/// Those that say something about people.
+const PERSONAL: &str = "('events', 'open_calls', 'dead_letters', 'tenant_readers')";
 
 #[derive(Debug, thiserror::Error)]
 pub enum MutationError {
@@ -68,7 +70,7 @@ pub(crate) async fn gone(store: &Store, patience: Duration) -> Result<(), Mutati
     let database = &store.place().database;
     // Those there are now: merges make new ones all the time, of rows that are meant to stay.
     let old = format!(
-        "SELECT concat(table, '/', name) FROM system.parts WHERE database = '{database}' AND table IN {TABLES} \
+        "SELECT concat(table, '/', name) FROM system.parts WHERE database = '{database}' AND table IN {PERSONAL} \
          AND NOT active"
     );
     let mut wait: Vec<String> = store.rows(&old).await?;

@@ -104,12 +104,6 @@ async fn fill(engine: &Engine, store: &Store) {
             .collect();
         sql(engine, &format!("ALTER TABLE audit.{table} {}", plain.join(", ")));
     }
-    for table in ["events", "open_calls", "dead_letters", "tenant_readers"] {
-        // Half a minute by default.
-        let soon =
-            "cleanup_delay_period = 1, max_cleanup_delay_period = 1, cleanup_delay_period_random_add = 0";
-        sql(engine, &format!("ALTER TABLE audit.{table} MODIFY SETTING {soon}"));
-    }
     let (mut events, mut open) = (Vec::new(), Vec::new());
     let texts: Vec<Vec<u8>> = (1..=EVENTS)
         .map(|seq| {

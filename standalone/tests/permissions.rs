@@ -8,9 +8,14 @@
 mod common;
 
 use common::{Served, login, query};
-use sidelog::config::Secret;
+use sidelog::config::{Retention, Secret};
+use sidelog::pseudonym::Pseudonyms;
 use sidelog_consumer::access::{self, Access, ReadLimits};
+use sidelog_consumer::archive::Archive;
+use sidelog_consumer::erase::{EraseError, Erasure, Target};
 use sidelog_consumer::migrate::{self, Place};
+use sidelog_consumer::mutations::MutationError;
+use sidelog_consumer::retention::{self, Expiry};
 use sidelog_consumer::store::{Store, StoreError, StoreOptions};
 use sidelog_consumer::transform::{self, EventRow, Origin, Parsed};
 use sidelog_standalone::engine::Account;
@@ -260,6 +265,34 @@ async fn each_role_may_do_what_it_should_and_nothing_else() {
     no_system_table_tells_of_others(&engine);
     the_sql_for_a_server_is_well_formed(&engine);
     the_condition_on_the_tenant_uses_the_primary_key(&engine);
+    the_admin_may_do_what_its_commands_do(&store(&engine, "a")).await;
+}
+
+/// Without waiting for old parts to go.
+async fn the_admin_may_do_what_its_commands_do(admin: &Store) {
+    let pseudonyms = Pseudonyms::new(b"a key of the test's");
+    let dir = tempfile::tempdir().unwrap();
+    let archive = Archive::open(dir.path()).unwrap();
+    let target = Target::Actor("mallory".into());
+    let erasure = Erasure {
+        store: admin,
+        target: &target,
+        pseudonyms: &pseudonyms,
+        anonymise: false,
+        archive: Some(&archive),
+        patience: Duration::ZERO,
+    };
+    match erasure.run().await {
+        Ok(Some(_)) | Err(EraseError::Mutation(MutationError::NotFinished { .. })) => {}
+        other => panic!("{other:?}"),
+    }
+    let policy = Retention { days: 1, ..Retention::default() };
+    let (now, patience) = ("2027-01-01T00:00:00Z".parse().unwrap(), Duration::from_secs(60));
+    let expiry = Expiry { store: admin, policy: &policy, now, archive: Some(&archive), patience };
+    let done = expiry.run().await.unwrap();
+    assert_eq!((done.files.len(), done.dropped_parts > 0), (1, true), "{done:?}");
+    let restored = retention::restore(admin, &archive, &done.files[0], patience).await.unwrap();
+    assert_eq!(restored, done.files[0].rows);
 }
 
 async fn the_document_shows_what_is_so(engine: &Served, root: &Store) {

@@ -83,12 +83,6 @@ async fn filled(engine: &Engine) -> Store {
         place: Place { database: "audit".into(), cluster: None },
     });
     migrate::migrate(&store).await.unwrap();
-    for table in ["events", "open_calls", "losses", "dead_letters", "removed"] {
-        // Half a minute by default.
-        let soon =
-            "cleanup_delay_period = 1, max_cleanup_delay_period = 1, cleanup_delay_period_random_add = 0";
-        sql(engine, &format!("ALTER TABLE audit.{table} MODIFY SETTING {soon}"));
-    }
     let texts: Vec<Vec<u8>> = events()
         .map(|event| {
             let mut text = Vec::new();
