@@ -11,9 +11,9 @@ use crate::capture::Capture;
 use crate::config::OnFull;
 use crate::exchange::finish::Answer;
 use crate::extract;
-use crate::head::{HTTP_2, Head, HeadIndex};
+use crate::head::{Head, HeadIndex};
 use crate::policy::Decision;
-use crate::redact::{RawBody, SchemaMarks};
+use crate::redact::{RawBody, SchemaMarks, TOO_LARGE_DECODED};
 use crate::relay::{self, BodyEnd, Commit, End, Observer, Refusal, RequestFraming};
 use crate::rules::{Facts, Judged, Rules, split_target};
 use jiff::Timestamp;
@@ -123,10 +123,6 @@ impl Exchange {
             return Ok(Exchange(None));
         }
         let Judged { decision, mutating, .. } = &judged;
-        if decision.delivery == Delivery::Strict && *mutating && head.index.minor == HTTP_2 {
-            // A stream cannot be held back without its neighbours: the promise is kept by refusing.
-            return Err(Refusal { status: 505, reason: "strict_http2" });
-        }
         let must_fit = auditor.on_full() == OnFull::Refuse || decision.delivery == Delivery::Strict;
         if must_fit && *mutating && !auditor.journal().has_room() {
             return Err(Refusal { status: 503, reason: "journal_full" });
@@ -331,6 +327,9 @@ impl Audited {
         auditor.metrics().bodies_truncated.inc_by(cut as u64);
         let mut redacted = self.rules.redactor.redact(event, request, response, self.marks());
         redacted.tell();
+        if redacted.flags.iter().any(|flag| flag == TOO_LARGE_DECODED) {
+            auditor.metrics().bodies_oversized.inc();
+        }
         auditor.record(redacted);
         if let Some(intent) = self.intent.take() {
             intent.clear();

@@ -216,7 +216,7 @@ fn agent(source: &JwksUrl, uri: &Uri) -> Result<Agent, Failure> {
         let tls = TlsConfig::builder()
             .provider(TlsProvider::Rustls)
             .root_certs(RootCerts::new_with_certs(&roots(source)?))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
         builder = builder.tls_config(tls.build());
     }
     Ok(builder.build().new_agent())

@@ -71,6 +71,8 @@ metrics! {
     intents_skipped: Counter = "sidelog_intents_skipped",
     /// Bodies longer than capture.max_body.
     bodies_truncated: Counter = "sidelog_truncated_bodies",
+    /// Events with a body longer than capture.max_decoded once its Content-Encoding is removed.
+    bodies_oversized: Counter = "sidelog_oversized_decoded_bodies",
     /// Values masked before storage.
     redactions: Counter = "sidelog_redactions",
     /// Audited calls open now.

@@ -136,7 +136,7 @@ pub struct AuditEvent<'a> {
 
     pub outcome: Outcome,
     /// What went wrong between the parties, a bounded set: `upstream_connect`, `upstream_reset`,
-    /// `upstream_malformed`, `client_reset`, `request_malformed`, `timeout`, `shutdown`.
+    /// `upstream_closed`, `upstream_malformed`, `client_reset`, `request_malformed`, `timeout`, `shutdown`.
     #[serde(borrow, default, deserialize_with = "option", skip_serializing_if = "Option::is_none")]
     pub error: Option<Cow<'a, str>>,
     /// Why the caller did it, where a header or body field tells.
@@ -350,8 +350,10 @@ pub struct Message<'a> {
     /// The redacted text.
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
     pub body: Cow<'a, str>,
-    /// `none` (no body), `complete`, `truncated` (kept up to the bound), `aborted` (the message
-    /// itself ended early), `omitted:WHY` (`level`, `unparseable`, `truncated`, `encoding`, `type`).
+    /// `none` (no body), `complete`, `aborted` (the message itself ended early, nothing of it is kept), or
+    /// `omitted:WHY`: `level`, `marked` (by the OpenAPI document), `truncated` (longer than the bound),
+    /// `encoding`, `type`, `unparseable`, `undeclared`, `too_large` (for the journal or Kafka), `failed` (a
+    /// defect of ours).
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
     pub body_state: Cow<'a, str>,
 }

@@ -1,7 +1,9 @@
-//! What is read from a request head: the operation, the token, the client's address.
+//! What is read from a request: the operation, the token, the cookie, the forwarded certificate, the
+//! client's address, the calls it carries.
 
 use crate::Target;
 use sidelog::config::{self, Config};
+use sidelog::extract::calls::{Asked, Call, of_call};
 use sidelog::head::{Head, HeadIndex};
 use sidelog::pseudonym::Pseudonyms;
 use sidelog::rules::Rules;
@@ -27,6 +29,37 @@ pub const TOKEN: Target = Target {
         b"Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIiwiZXhwIjoxfQ.",
         b"Bearer eyJhbGciOiJFUzI1NiIsImtpZCI6ImsifQ.eyJzdWIiOlsxXSwiYWN0Ijp7InN1YiI6ImIifX0.AAAA",
         b"Basic dTpw",
+    ],
+};
+
+pub const COOKIE: Target = Target {
+    name: "cookie",
+    run: cookie,
+    seeds: &[b"sid=abc; theme=\"dark\"; sid=def", b"a;=b;sid; sid=\"x\\\"y\" ;$Version=1"],
+};
+
+pub const CERTIFICATE: Target = Target {
+    name: "certificate",
+    run: certificate,
+    seeds: &[
+        b"By=spiffe://a/b;Hash=00;Subject=\"CN=alice,O=\\\"Acme\\\"\";URI=spiffe://a/c;DNS=a.b,By=c;URI=d",
+        b"-----BEGIN%20CERTIFICATE-----%0AMIIB%0A-----END%20CERTIFICATE-----",
+        b":MIIBgTCCASegAwIBAgIUJ0o=:",
+        b"CN=alice+OU=x\\, y,O=#0c0161",
+    ],
+};
+
+pub const CALLS: Target = Target {
+    name: "calls",
+    run: calls,
+    seeds: &[
+        b"0[{\"jsonrpc\":\"2.0\",\"method\":\"a.b\",\"id\":1},{\"method\":\"c\",\"params\":[],\"id\":2}]",
+        b"0{\"query\":\"mutation M($a:[I!]=[1]){a:f(x:{y:\\\"\\\\u007d\\\"})@i ...F} fragment F on T{b}\",\"operationName\":\"M\"}",
+        b"0{\"requests\":[{\"id\":\"1\",\"method\":\"DELETE\",\"url\":\"/me/events/7?x=1\"}]}",
+        b"1query=mutation%7Ba%7D&operationName=M",
+        b"2mutation{a}",
+        b"3--b\r\nContent-Type: application/http\r\n\r\nDELETE /a/1 HTTP/1.1\r\n\r\n--b--",
+        b"4--b\r\nContent-Disposition: form-data; name=operations\r\n\r\n{\"query\":\"{a}\"}\r\n--b--",
     ],
 };
 
@@ -109,5 +142,57 @@ fn address(data: &[u8]) {
             assert!(client.ip.parse::<IpAddr>().is_ok(), "{client:?}");
             assert_eq!(client.peer_ip, PEER.to_string());
         });
+    }
+}
+
+fn cookie(data: &[u8]) {
+    static RULES: LazyLock<Rules> = LazyLock::new(|| rules("actor:\n  - cookie: {name: sid}\n"));
+    judge(&RULES, "Cookie", data, |head| {
+        let (actor, _) = RULES.extractor.actor(head, PEER);
+        assert!(matches!(actor.source, ActorSource::Cookie | ActorSource::Anonymous), "{actor:?}");
+        assert!(!actor.verified, "{actor:?}");
+    });
+}
+
+fn certificate(data: &[u8]) {
+    static RULES: LazyLock<[Rules; 2]> = LazyLock::new(|| {
+        ["10.0.0.0/8", "192.0.2.0/24"].map(|peers| {
+            let header = "X-Forwarded-Client-Cert";
+            rules(&format!("actor:\n  - forwarded_cert: {{header: {header}, trusted_from: [{peers}]}}\n"))
+        })
+    });
+    for (rules, trusted) in RULES.iter().zip([true, false]) {
+        judge(rules, "X-Forwarded-Client-Cert", data, |head| {
+            let (actor, _) = rules.extractor.actor(head, PEER);
+            let named = actor.source == ActorSource::ForwardedCert;
+            assert!(trusted || !named, "from a stranger: {actor:?}");
+            assert!(!named || !actor.id.is_empty(), "{actor:?}");
+        });
+    }
+}
+
+/// The first byte chooses the content type.
+fn calls(data: &[u8]) {
+    const MEDIA: [&str; 5] = [
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "application/graphql",
+        "multipart/mixed; boundary=b",
+        "multipart/form-data; boundary=b",
+    ];
+    let Some((first, body)) = data.split_first() else { return };
+    let media = MEDIA[usize::from(*first) % MEDIA.len()].as_bytes();
+    for (method, target) in [("POST", &b"/graphql"[..]), ("POST", b"/v1"), ("GET", b"/graphql?query={a}")] {
+        for whole in [true, false] {
+            let asked = Asked { method, target, host: b"a", media, body, whole };
+            let Some(found) = of_call(&asked) else { continue };
+            assert!(found.list.len() as u64 <= u64::from(found.total) && found.list.len() <= 50, "{found:?}");
+            let told_by_query = target.contains(&b'?');
+            assert!(whole || found.cut || told_by_query, "how should it know? {found:?}");
+            for call in &found.list {
+                let (Call::Named(text) | Call::Request { path: text, .. }) = call;
+                assert!(!text.chars().any(char::is_control), "{found:?}");
+            }
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! What the fuzzer feeds: everything that reads bytes of strangers. A target panics where a promise is
 //! broken, not only where the code does.
 //!
-//! The targets by file: `wire` (HTTP/1 heads and bodies), `calls` (operation, token, address),
-//! `bodies` (redaction), `records` (the consumer's parser).
+//! The targets by file: `wire` (HTTP/1 heads and bodies), `h2` (HTTP/2's frames and header blocks),
+//! `calls` (operation, actor, address, inner calls), `bodies` (redaction), `records` (the consumer's
+//! parser).
 
 mod bodies;
 mod calls;
+mod h2;
 mod records;
 mod wire;
 
@@ -22,13 +24,20 @@ pub const TARGETS: &[Target] = &[
     wire::REQUEST,
     wire::RESPONSE,
     wire::CHUNKS,
+    h2::HPACK,
+    h2::FRAMES,
+    h2::STRICT,
     calls::OPERATION,
     calls::TOKEN,
+    calls::COOKIE,
+    calls::CERTIFICATE,
     calls::ADDRESS,
+    calls::CALLS,
     bodies::JSON,
     bodies::FORM,
     bodies::MULTIPART,
     bodies::XML,
+    bodies::ENCODED,
     records::RECORD,
 ];
 

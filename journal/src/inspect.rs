@@ -26,7 +26,7 @@ use uuid::Uuid;
 /// Bound of what a repair copies to quarantine; what does not fit is left where it is.
 const MAX_QUARANTINE: u64 = 4 << 20;
 /// A log that changes while it is looked at is looked at again, so often.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 8;
 
 /// What a journal directory holds.
 #[derive(Debug, Clone)]
@@ -180,8 +180,11 @@ fn look(dir: &Path) -> io::Result<(Former, Scanned, bool)> {
         // The cursor before the segments: what is delivered meanwhile does not look lost.
         let former = Former::load(dir, fallback());
         let scanned = former.scan(dir, 0, false)?;
-        if !scanned.vanished || attempt == ATTEMPTS {
-            return Ok((former, scanned, in_use(dir)));
+        let in_use = in_use(dir);
+        // A listing can pass over a file that is renamed meanwhile, and a header be half written.
+        let odd = !scanned.recovery.missing.is_empty() || scanned.recovery.corrupt_regions > 0;
+        if !(scanned.vanished || in_use && odd) || attempt == ATTEMPTS {
+            return Ok((former, scanned, in_use));
         }
         attempt += 1;
     }

@@ -172,8 +172,16 @@ impl Run<'_> {
                 continue;
             }
             start.clear();
-            if let Ok(file) = File::open(&path) {
-                disk::read_tolerant(&file, 0, segment::START, &mut start);
+            match File::open(&path) {
+                Ok(file) => {
+                    disk::read_tolerant(&file, 0, segment::START, &mut start);
+                }
+                // Renamed or deleted since it was listed.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    self.out.vanished = true;
+                    continue;
+                }
+                Err(_) => {}
             }
             let (header, sound) = Header::read(&start);
             let named = segment::parse_name(name).map(|(boot, base)| Header {

@@ -380,6 +380,7 @@ fn properties_keep_their_spelling() {
 /// The directory of the examples with the files they name.
 fn examples() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
+    let authority = rcgen::generate_simple_self_signed(["an authority".to_owned()]).unwrap().cert.pem();
     for name in ["minimal.yaml", "full.yaml", "openbao.yaml", "kinto.yaml"] {
         std::fs::copy(root("config").join(name), dir.path().join(name)).unwrap();
     }
@@ -388,7 +389,7 @@ fn examples() -> tempfile::TempDir {
         ("openbao.json", ""),
         ("kinto.json", ""),
         ("keys.json", r#"{"keys": [{"kty": "oct", "k": "c2VjcmV0LWp3aw"}]}"#),
-        ("ca.pem", include_str!("../../tests/data/jwks/ca.pem")),
+        ("ca.pem", &authority),
         ("redact.key", "0123456789abcdef\n"),
         ("clickhouse.password", "s3cret-click\n"),
     ] {

@@ -247,6 +247,20 @@ fn longer_bodies_than_captured_are_counted_and_left_out() {
 }
 
 #[test]
+fn bodies_that_unfold_to_more_than_the_bound_are_counted_and_left_out() {
+    let world = World::with("64MiB", "drop", "4KiB");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut gzip, &vec![b' '; (1 << 20) + 1]).unwrap();
+    let body = gzip.finish().unwrap();
+    let request = post("/v1/orders", "Content-Type: text/plain\r\nContent-Encoding: gzip\r\n", body.len());
+    world.call(&request, &body, b"", DONE);
+    let event = world.only();
+    assert_eq!((&*event.request.body, &*event.request.body_state), ("", "omitted:encoding"));
+    assert_eq!(event.flags, ["body_too_large_decoded"]);
+    assert_eq!(world.auditor.metrics().bodies_oversized.get(), 1);
+}
+
+#[test]
 fn an_event_too_large_for_the_journal_keeps_all_but_its_bodies() {
     let world = World::with("4MiB", "drop", "16MiB");
     let long = vec![b'x'; world.auditor.journal().max_record() + 1];
@@ -379,6 +393,7 @@ fn an_intent_too_long_for_its_slot_is_shortened() {
             format!("/v1/orders/{wide}"),
             format!("User-Agent: {wide}\r\nX-Request-Id: {wide}\r\nX-User-Id: {wide}\r\n"),
         ),
+        ("/v1/orders".into(), format!("X-Audit-Reason: {wide}\r\n")),
     ] {
         let mut world = World::new();
         let raw = format!("DELETE {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");

@@ -44,14 +44,9 @@ impl Names {
     /// By the order above. `None`: it names nobody.
     pub fn id(&self) -> Option<&[u8]> {
         let spiffe = self.uris.iter().find(|uri| is_spiffe(uri));
-        let subject = Some(&self.subject).filter(|s| !s.is_empty());
-        spiffe
-            .or(self.uris.first())
-            .or(self.common_name.as_ref())
-            .or(self.emails.first())
-            .or(self.dns.first())
-            .or(subject)
-            .map(Vec::as_slice)
+        let (uri, email, dns) = (self.uris.first(), self.emails.first(), self.dns.first());
+        let names = [spiffe, uri, self.common_name.as_ref(), email, dns, Some(&self.subject)];
+        names.into_iter().flatten().map(Vec::as_slice).find(|name| !name.is_empty())
     }
 
     /// The common name, where it is not the id.

@@ -81,6 +81,14 @@ fn what_is_no_certificate() {
     }
 }
 
+/// Found by fuzzing: an actor without a name.
+#[test]
+fn a_common_name_that_is_empty_when_read_names_nobody() {
+    for subject in ["CN=\\", "O=a,CN=\"\"", "/O=a/CN="] {
+        assert_eq!(who(subject), told(subject, "", false));
+    }
+}
+
 #[test]
 fn elements_of_envoy() {
     let hash = "468ed33be74eee6556d90c0149c1309e9ba61d6425303443c0748a02dd8de688";

@@ -16,7 +16,7 @@
 
 mod actor;
 mod address;
-mod calls;
+pub mod calls;
 mod certificate;
 mod claims;
 pub mod created;

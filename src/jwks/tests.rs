@@ -5,8 +5,8 @@ use crate::config::{ActorRule, JwtRule};
 use crate::extract::jwt_vectors as vectors;
 use crate::extract::tests::{head, jwt, rules};
 use crate::head::Head;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -14,9 +14,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const NOW: u64 = 1_500_000_000;
-const CA: &str = include_str!("../../tests/data/jwks/ca.pem");
-const CERTIFICATE: &str = include_str!("../../tests/data/jwks/server.pem");
-const KEY: &str = include_str!("../../tests/data/jwks/server.key");
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Answers every connection with what it was told last.
@@ -31,10 +28,17 @@ impl Server {
         Server::with(answer, talk)
     }
 
-    fn secure(answer: impl Into<Vec<u8>>) -> Server {
-        let chain = vec![CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+    /// Over TLS; with it, the certificates of its authority and of itself.
+    fn secure(answer: impl Into<Vec<u8>>) -> (Server, Vec<u8>, Vec<u8>) {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let itself = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
+        let chain = vec![itself.der().clone()];
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -42,13 +46,14 @@ impl Server {
             .with_single_cert(chain, key)
             .unwrap();
         let config = Arc::new(config);
-        Server::with(answer, move |stream, answer| {
+        let server = Server::with(answer, move |stream, answer| {
             let session = rustls::ServerConnection::new(config.clone()).unwrap();
             let mut tls = rustls::StreamOwned::new(session, stream);
             talk(&mut tls, answer)?;
             tls.conn.send_close_notify();
             tls.flush()
-        })
+        });
+        (server, authority.der().to_vec(), itself.der().to_vec())
     }
 
     fn with<T>(answer: impl Into<Vec<u8>>, talk: T) -> Server
@@ -345,15 +350,13 @@ fn a_failing_server_is_asked_less_and_less() {
 
 #[test]
 fn over_tls_only_from_an_authority_that_is_trusted() {
-    let server = Server::secure(answer(vectors::JWKS));
+    let (server, authority, itself) = Server::secure(answer(vectors::JWKS));
     let url = format!("https://localhost:{}/keys", server.address.port());
-    let authority = CertificateDer::from_pem_slice(CA.as_bytes()).unwrap().to_vec();
-    let trusting = JwksUrl { authorities: vec![authority.clone()], ..source(&url) };
+    let trusting = JwksUrl { authorities: vec![authority], ..source(&url) };
     assert_eq!(get(&trusting).unwrap(), vectors::JWKS);
     // Its certificate is for this address too, but for no other name.
     let by_address = format!("https://{}/keys", server.address);
     assert_eq!(get(&JwksUrl { url: by_address, ..trusting }).unwrap(), vectors::JWKS);
-    let itself = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap().to_vec();
     let stranger = get(&JwksUrl { authorities: vec![itself], ..source(&url) }).unwrap_err();
     assert_eq!(stranger.reason, "tls", "{stranger:?}");
     assert_eq!(get(&source(&url)).unwrap_err().reason, "tls", "the system does not know it");

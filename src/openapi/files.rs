@@ -4,7 +4,7 @@
 //! network, and the number and size of files are bounded. A reference that cannot be followed is a
 //! warning; what it stood for is missing, the rest of the document is not.
 
-use super::tree::{self, Node, push_token};
+use super::tree::{self, Detail, Node, push_token};
 use super::{LoadError, Warning};
 use crate::sources::Sources;
 use percent_encoding::percent_decode_str;
@@ -127,7 +127,12 @@ impl Files {
             let help = "what was saved is a page, perhaps of a login or an error; fetch the document again";
             return Err(LoadError::not_openapi(name, text, help));
         }
-        let (node, complaint) = tree::parse_lenient(text, self.fields).map_err(fault)?;
+        let detail = match self.fields {
+            true => Detail::Fields,
+            false if self.files.is_empty() => Detail::Operations,
+            false => Detail::Marks,
+        };
+        let (node, complaint) = tree::parse_lenient(text, detail).map_err(fault)?;
         // YAML may be written with braces; in a file of this name it is a slip.
         if let Some(fault) = complaint.filter(|_| name.ends_with(".json")) {
             let mut warning = Warning::new(name, "", format!("{}; read as YAML all the same", fault.text));

@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! tree     text → tree, without prose and examples
+//! glance   whether a text's models matter, before it is parsed
 //! files    the root file and what its $refs name
 //! read     tree → operations
 //! declared fields that an operation's schemas know, where they are wanted
@@ -19,6 +20,7 @@
 
 mod declared;
 mod files;
+mod glance;
 mod locate;
 mod marks;
 mod read;

@@ -15,7 +15,7 @@ pub fn strict_opinion(path: &Path) -> Option<Warning> {
 }
 
 fn opinion(text: &str) -> Option<Warning> {
-    let (root, not_json) = tree::parse_lenient(text, false).ok()?;
+    let (root, not_json) = tree::parse_lenient(text, tree::Detail::Operations).ok()?;
     let version = root.get("openapi")?.scalar()?;
     if !(version == "3" || version.starts_with("3.0")) {
         return None;

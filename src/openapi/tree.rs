@@ -5,6 +5,7 @@
 //! Refuses: text that is not UTF-8, several YAML documents in one file, and nesting beyond what the
 //! stack bears. Prose and examples are dropped while parsing: they are most of a large document.
 
+use super::glance;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
@@ -143,6 +144,17 @@ pub(super) fn push_token(pointer: &mut String, token: &str) {
     }
 }
 
+/// How much of a document is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// Its operations and, where marks stand in it, the models that can bear one.
+    Operations,
+    /// As `Operations`, for a file that others refer to: what they name in it is not known.
+    Marks,
+    /// All properties of all models.
+    Fields,
+}
+
 /// What the keys of a map are.
 #[derive(Clone, Copy, PartialEq)]
 enum Keys {
@@ -167,6 +179,28 @@ impl Keys {
             | "minLength" | "maximum" | "minimum" | "maxItems" | "minItems" | "nullable" | "deprecated"
             | "uniqueItems" | "explode" | "style" => false,
             _ => !key.starts_with("x-") || kept_extension(key),
+        }
+    }
+
+    /// As `keep`, where models matter as little as what is in them.
+    fn keep_bare(self, key: &str) -> bool {
+        let model = matches!(
+            key,
+            "properties"
+                | "items"
+                | "allOf"
+                | "anyOf"
+                | "oneOf"
+                | "additionalProperties"
+                | "requestBody"
+                | "requestBodies"
+                | "responses"
+                | "headers"
+        );
+        match self {
+            Keys::Words => !model && self.keep(key),
+            Keys::Either => !key.starts_with("x-") || kept_extension(key),
+            Keys::Names | Keys::Properties => true,
         }
     }
 
@@ -199,26 +233,53 @@ fn kept_extension(key: &str) -> bool {
     key.starts_with("x-audit-") || key == super::MULTI_SEGMENT || super::marks::MARK_WORDS.contains(&key)
 }
 
-/// `FIELDS`: properties are kept whether or not they can bear a mark.
-struct Seed<const FIELDS: bool>(Keys);
+/// What of the models is kept.
+#[derive(Clone, Copy, PartialEq)]
+enum Models {
+    None,
+    /// Of the properties those that can bear a mark.
+    Fertile,
+    All,
+}
 
-impl<'de, const FIELDS: bool> DeserializeSeed<'de> for Seed<FIELDS> {
+/// Reads one node.
+#[derive(Clone, Copy)]
+struct Seed {
+    keys: Keys,
+    models: Models,
+}
+
+impl Seed {
+    fn root(models: Models) -> Self {
+        Seed { keys: Keys::Either, models }
+    }
+
+    fn keep(self, key: &str) -> bool {
+        if self.models == Models::None { self.keys.keep_bare(key) } else { self.keys.keep(key) }
+    }
+
+    fn below(self, key: &str) -> Seed {
+        Seed { keys: self.keys.below(key), ..self }
+    }
+}
+
+/// A YAML document's tree, with all models or only with what can bear a mark.
+struct Tree<const ALL: bool>(Node);
+
+impl<'de, const ALL: bool> Deserialize<'de> for Tree<ALL> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Seed::root(if ALL { Models::All } else { Models::Fertile }).deserialize(d).map(Tree)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Seed {
     type Value = Node;
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Node, D::Error> {
         d.deserialize_any(self)
     }
 }
 
-/// A document's tree, with all properties or only those that can bear a mark.
-struct Tree<const FIELDS: bool>(Node);
-
-impl<'de, const FIELDS: bool> Deserialize<'de> for Tree<FIELDS> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Seed::<FIELDS>(Keys::Either).deserialize(d).map(Tree)
-    }
-}
-
-impl<'de, const FIELDS: bool> Visitor<'de> for Seed<FIELDS> {
+impl<'de> Visitor<'de> for Seed {
     type Value = Node;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -260,7 +321,8 @@ impl<'de, const FIELDS: bool> Visitor<'de> for Seed<FIELDS> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(Seed::<FIELDS>(Keys::Words))? {
+        let seed = Seed { keys: Keys::Words, ..self };
+        while let Some(item) = seq.next_element_seed(seed)? {
             items.push(item);
         }
         Ok(Node::List(items))
@@ -268,14 +330,15 @@ impl<'de, const FIELDS: bool> Visitor<'de> for Seed<FIELDS> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
         let mut entries = Vec::new();
-        while let Some(Key(key)) = map.next_key::<Key>()? {
-            if self.0.keep(&key) {
-                let value = map.next_value_seed(Seed::<FIELDS>(self.0.below(&key)))?;
-                if FIELDS || self.0 != Keys::Properties || super::marks::fertile(&value) {
-                    entries.push((key, value));
-                }
-            } else {
+        let fertile_only = self.keys == Keys::Properties && self.models == Models::Fertile;
+        while let Some(key) = map.next_key_seed(KeySeed(self))? {
+            let Some((key, seed)) = key else {
                 map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let value = map.next_value_seed(seed)?;
+            if !fertile_only || super::marks::fertile(&value) {
+                entries.push((key, value));
             }
         }
         Ok(Node::Map(entries))
@@ -287,20 +350,31 @@ pub(super) struct Key(pub Box<str>);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Key;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_str<E>(self, v: &str) -> Result<Key, E> {
-                Ok(Key(v.into()))
-            }
-            fn visit_string<E>(self, v: String) -> Result<Key, E> {
-                Ok(Key(v.into()))
-            }
-        }
-        d.deserialize_str(Text)
+        d.deserialize_str(KeyText(|key: &str| Key(key.into())))
+    }
+}
+
+/// Makes something of a key without owning it.
+struct KeyText<F>(F);
+
+impl<T, F: FnOnce(&str) -> T> Visitor<'_> for KeyText<F> {
+    type Value = T;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+    fn visit_str<E>(self, key: &str) -> Result<T, E> {
+        Ok((self.0)(key))
+    }
+}
+
+/// Reads a key that is kept, and how to read its value: most keys are not.
+struct KeySeed(Seed);
+
+impl<'de> DeserializeSeed<'de> for KeySeed {
+    type Value = Option<(Box<str>, Seed)>;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
+        let seed = self.0;
+        d.deserialize_str(KeyText(|key: &str| seed.keep(key).then(|| (key.into(), seed.below(key)))))
     }
 }
 
@@ -322,22 +396,22 @@ fn looks_like_json(text: &str) -> bool {
 /// The tree of a text.
 #[cfg(test)]
 pub(super) fn parse(text: &str) -> Result<Node, Fault> {
-    parse_lenient(text, false).map(|(node, _)| node)
+    parse_lenient(text, Detail::Marks).map(|(node, _)| node)
 }
 
 /// The tree of a text; and, of one that was meant as JSON and is only YAML, what a reader of JSON
-/// says. `fields`: with all properties of schemas.
-pub(super) fn parse_lenient(text: &str, fields: bool) -> Result<(Node, Option<Fault>), Fault> {
-    if fields { parse_tree::<true>(text) } else { parse_tree::<false>(text) }
-}
-
-fn parse_tree<const FIELDS: bool>(text: &str) -> Result<(Node, Option<Fault>), Fault> {
-    let parse_yaml = parse_yaml::<FIELDS>;
+/// says.
+pub(super) fn parse_lenient(text: &str, detail: Detail) -> Result<(Node, Option<Fault>), Fault> {
+    let models = if detail == Detail::Fields { Models::All } else { Models::Fertile };
     if !looks_like_json(text) {
-        return parse_yaml(text).map(|node| (node, None));
+        return parse_yaml(text, models).map(|node| (node, None));
     }
-    let error = match serde_json::from_str(text) {
-        Ok(Tree::<FIELDS>(node)) => return Ok((node, None)),
+    let models_of_json = match detail {
+        Detail::Operations if glance::unmarked(text) => Models::None,
+        _ => models,
+    };
+    let error = match parse_json(text, models_of_json) {
+        Ok(node) => return Ok((node, None)),
         Err(error) => error,
     };
     let fault = Fault {
@@ -346,15 +420,24 @@ fn parse_tree<const FIELDS: bool>(text: &str) -> Result<(Node, Option<Fault>), F
         text: format!("this is not JSON: {}", without_position(&error.to_string())),
         help: "look for a missing or superfluous comma, quote or bracket just before",
     };
-    match parse_yaml(text) {
+    match parse_yaml(text, models) {
         Ok(node) => Ok((node, Some(fault))),
         Err(_) => Err(fault),
     }
 }
 
-fn parse_yaml<const FIELDS: bool>(text: &str) -> Result<Node, Fault> {
-    let tree = serde_saphyr::from_str_with_options(text, yaml_options());
-    tree.map(|Tree::<FIELDS>(node)| node).map_err(|e| {
+fn parse_json(text: &str, models: Models) -> serde_json::Result<Node> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let node = Seed::root(models).deserialize(&mut reader)?;
+    reader.end().map(|()| node)
+}
+
+fn parse_yaml(text: &str, models: Models) -> Result<Node, Fault> {
+    let read = match models {
+        Models::All => serde_saphyr::from_str_with_options(text, yaml_options()).map(|Tree::<true>(t)| t),
+        _ => serde_saphyr::from_str_with_options(text, yaml_options()).map(|Tree::<false>(t)| t),
+    };
+    read.map_err(|e| {
         let several = matches!(e.without_snippet(), serde_saphyr::Error::MultipleDocuments { .. });
         let message = without_position(&e.without_snippet().to_string());
         let (text, help) = match message.contains("tab") {

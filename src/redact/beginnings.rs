@@ -1,123 +1,113 @@
 //! Where in a text one of many short beginnings may stand, cheaply.
 //!
 //! Every beginning has three bytes or more, so wherever it stands it covers a pair of bytes at an
-//! even place: the text is read pair by pair against a small table of the pairs that beginnings
-//! have; on a hit three bytes are looked up in a bit map, and only a hit there is compared. Faster
-//! than an automaton, since no step waits for the one before; it matters because every body and
-//! string goes through here and hardly any has a hit. Case is ignored.
+//! even place. Of the pairs it may cover there, the rarest in ordinary text is its sign, one for an
+//! even and one for an odd start. The text is read pair by pair against a small table of the signs;
+//! on a hit the beginnings with that sign are compared. Faster than an automaton, since no step
+//! waits for the one before; it matters because every body and string goes through here and hardly
+//! any has a hit. Case is ignored.
 
-/// One beginning and whose it is.
+/// A beginning by one of its signs.
 struct Entry {
-    key: u32,
+    /// Where the sign is in the beginning.
+    offset: usize,
     text: &'static str,
     owner: usize,
 }
 
 pub(super) struct Beginnings {
-    /// By [`pair`]: whether two bytes are a beginning's first two, or its second and third.
-    pairs: Box<[u8; 1 << PAIR_BITS]>,
-    /// A bit per hash of three bytes.
-    map: Box<[u64]>,
-    /// By `key`.
-    entries: Vec<Entry>,
+    /// By [`place`]: which group of beginnings has a sign there, from 1; 0: none.
+    signs: Box<[u8; 1 << BITS]>,
+    groups: Vec<Vec<Entry>>,
 }
 
-/// Bits of the map's index.
-const BITS: u32 = 16;
-
-/// Bits of a pair's index.
-const PAIR_BITS: u32 = 12;
-
-/// In `pairs`: first and second byte; second and third.
-const FIRST: u8 = 1;
-const SECOND: u8 = 2;
-
-/// A pair's index; case is ignored.
-fn pair(a: u8, b: u8) -> usize {
-    let key = u32::from(u16::from_be_bytes([a, b]) | 0x2020);
-    (key.wrapping_mul(0x9E37_79B1) >> (32 - PAIR_BITS)) as usize
-}
+/// Bits of an index of signs.
+const BITS: u32 = 14;
 
 /// Lower case for letters; other bytes may fall together, which only makes more candidates.
-fn fold(byte: u8) -> u32 {
-    u32::from(byte | 0x20)
+fn fold(a: u8, b: u8) -> u16 {
+    u16::from_be_bytes([a, b]) | 0x2020
 }
 
-/// Word of the map and bit in it.
-fn place(key: u32) -> (usize, u64) {
-    let hash = key.wrapping_mul(0x9E37_79B1) >> (32 - BITS);
-    ((hash >> 6) as usize, 1 << (hash & 63))
+/// A pair's index.
+fn place(a: u8, b: u8) -> usize {
+    (u32::from(fold(a, b)).wrapping_mul(0x9E37_79B1) >> (32 - BITS)) as usize
+}
+
+/// How often a pair is met in ordinary text, roughly: letters by their frequency, others seldom.
+fn frequency(pair: &[u8]) -> usize {
+    const LETTERS: &[u8] = b"zqxjkvbpygfwmucldrhsnioate";
+    let of = |byte: &u8| LETTERS.iter().position(|l| *l == byte | 0x20).map_or(1, |rank| rank + 2);
+    pair.iter().map(of).product()
 }
 
 impl Beginnings {
     /// Beginnings of two bytes count only before a letter or digit; there are none of one.
     pub fn new(all: impl IntoIterator<Item = (&'static str, usize)>) -> Self {
-        let mut entries = Vec::new();
+        let mut new = Beginnings { signs: Box::new([0; 1 << BITS]), groups: Vec::new() };
         for (text, owner) in all {
-            let key = |bytes: &[u8]| bytes.iter().take(3).fold(0, |key, b| key << 8 | fold(*b));
-            if text.len() == 2 {
-                for third in (b'0'..=b'9').chain(b'a'..=b'z') {
-                    entries.push(Entry { key: key(text.as_bytes()) << 8 | fold(third), text, owner });
+            let bytes = text.as_bytes();
+            for start in 0..2 {
+                let pairs = bytes.windows(2).enumerate().skip(start).step_by(2);
+                let rarest = pairs.min_by_key(|(_, pair)| frequency(pair));
+                if let Some((offset, pair)) = rarest {
+                    new.add(place(pair[0], pair[1]), Entry { offset, text, owner });
+                } else if let Some(last) = bytes.last() {
+                    // Only its second byte is in the pair; letters are of either case.
+                    for next in (b'0'..=b'9').chain(b'a'..=b'z') {
+                        new.add(place(*last, next), Entry { offset: text.len() - 1, text, owner });
+                    }
                 }
-            } else {
-                entries.push(Entry { key: key(text.as_bytes()), text, owner });
             }
         }
-        entries.sort_by_key(|e| e.key);
-        let mut map = vec![0u64; 1 << (BITS - 6)].into_boxed_slice();
-        let mut pairs = Box::new([0; 1 << PAIR_BITS]);
-        for entry in &entries {
-            let (word, bit) = place(entry.key);
-            if let Some(word) = map.get_mut(word) {
-                *word |= bit;
+        new
+    }
+
+    fn add(&mut self, place: usize, entry: Entry) {
+        let group = &mut self.signs[place];
+        if *group == 0 {
+            // Beyond 255 they share the last, since what is in a group is compared anyway.
+            if self.groups.len() < usize::from(u8::MAX) {
+                self.groups.push(Vec::new());
             }
-            let [_, a, b, c] = entry.key.to_be_bytes();
-            pairs[pair(a, b)] |= FIRST;
-            pairs[pair(b, c)] |= SECOND;
+            *group = self.groups.len() as u8;
         }
-        Beginnings { pairs, map, entries }
+        if let Some(group) = self.groups.get_mut(usize::from(*group) - 1) {
+            group.push(entry);
+        }
     }
 
     /// Calls `found(owner, end)` wherever a beginning stands.
     pub fn each(&self, text: &[u8], mut found: impl FnMut(usize, usize)) {
-        let (pairs, last) = text.as_chunks::<2>();
-        for (i, [a, b]) in pairs.iter().enumerate() {
-            let hit = self.pairs[pair(*a, *b)];
-            if hit != 0 {
-                self.look(text, 2 * i, hit, &mut found);
+        let (words, rest) = text.as_chunks::<8>();
+        for (i, word) in words.iter().enumerate() {
+            let [a, b, c, d, e, f, g, h] = *word;
+            let groups = [place(a, b), place(c, d), place(e, f), place(g, h)].map(|at| self.signs[at]);
+            // One question for four pairs: hardly any has a sign.
+            if u32::from_ne_bytes(groups) != 0 {
+                for (at, group) in groups.into_iter().enumerate() {
+                    self.compare(text, 8 * i + 2 * at, group, &mut found);
+                }
             }
         }
-        // A beginning that starts in the last but one pair ends in the odd byte.
-        if !last.is_empty() && text.len() >= 3 {
-            self.three(text, text.len() - 3, &mut found);
+        for (i, pair) in rest.as_chunks::<2>().0.iter().enumerate() {
+            let group = self.signs[place(pair[0], pair[1])];
+            self.compare(text, 8 * words.len() + 2 * i, group, &mut found);
         }
     }
 
-    fn look(&self, text: &[u8], at: usize, hit: u8, found: &mut impl FnMut(usize, usize)) {
-        if hit & SECOND != 0 && at > 0 {
-            self.three(text, at - 1, found);
-        }
-        // The last three bytes of a text of odd length are looked at in the end.
-        if hit & FIRST != 0 && (at + 3 < text.len() || text.len().is_multiple_of(2)) {
-            self.three(text, at, found);
-        }
-    }
-
-    fn three(&self, text: &[u8], start: usize, found: &mut impl FnMut(usize, usize)) {
-        let Some([a, b, c]) = text.get(start..).and_then(|t| t.first_chunk::<3>()) else { return };
-        let key = fold(*a) << 16 | fold(*b) << 8 | fold(*c);
-        let (word, bit) = place(key);
-        if self.map.get(word).is_some_and(|bits| bits & bit != 0) {
-            self.compare(text, start, key, found);
-        }
-    }
-
-    #[cold]
-    fn compare(&self, text: &[u8], start: usize, key: u32, found: &mut impl FnMut(usize, usize)) {
-        let first = self.entries.partition_point(|e| e.key < key);
-        for entry in self.entries.iter().skip(first).take_while(|e| e.key == key) {
-            let end = start + entry.text.len();
-            if text.get(start..end).is_some_and(|t| t.eq_ignore_ascii_case(entry.text.as_bytes())) {
+    /// The beginnings of a group, whose sign may stand at a place.
+    #[inline]
+    fn compare(&self, text: &[u8], at: usize, group: u8, found: &mut impl FnMut(usize, usize)) {
+        let Some(group) = usize::from(group).checked_sub(1).and_then(|i| self.groups.get(i)) else { return };
+        for entry in group {
+            let Some(start) = at.checked_sub(entry.offset) else { continue };
+            let wanted = entry.text.as_bytes();
+            let Some(rest) = text.get(start..) else { continue };
+            let same =
+                wanted.len() <= rest.len() && wanted.iter().zip(rest).all(|(w, b)| w.eq_ignore_ascii_case(b));
+            let end = start + wanted.len();
+            if same && (wanted.len() > 2 || text.get(end).is_some_and(u8::is_ascii_alphanumeric)) {
                 found(entry.owner, end);
             }
         }
@@ -135,5 +125,18 @@ mod tests {
         all.each(b"GHP_hvs.a s. s.B ghp", |owner, end| found.push((owner, end)));
         found.sort_unstable();
         assert_eq!(found, [(0, 4), (1, 8), (1, 15), (2, 8), (3, 3), (3, 20)]);
+    }
+
+    #[test]
+    fn no_place_is_missed_whatever_the_length() {
+        let all = Beginnings::new([("ghp_", 0), ("abc", 1)]);
+        for (word, owner) in [("ghp_", 0), ("aBc", 1)] {
+            for (before, after) in (0..20).flat_map(|b| (0..20).map(move |a| (b, a))) {
+                let text = format!("{}{word}{}", "x".repeat(before), "x".repeat(after));
+                let mut found = Vec::new();
+                all.each(text.as_bytes(), |owner, end| found.push((owner, end)));
+                assert_eq!(found, [(owner, before + word.len())], "{text}");
+            }
+        }
     }
 }

@@ -18,6 +18,9 @@ const ZSTD_WINDOW: u32 = 23;
 /// Output made at a time.
 const STEP: usize = 16 << 10;
 
+/// The flag of [`Undecoded::TooLarge`].
+pub const TOO_LARGE: &str = "body_too_large_decoded";
+
 /// Why an encoded body is not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Undecoded {
@@ -38,7 +41,7 @@ impl Undecoded {
             Undecoded::Stacked => "encoding_stacked",
             Undecoded::Unknown => "encoding_unknown",
             Undecoded::False => "encoding_false",
-            Undecoded::TooLarge => "body_too_large_decoded",
+            Undecoded::TooLarge => TOO_LARGE,
         }
     }
 }

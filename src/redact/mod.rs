@@ -52,6 +52,7 @@ mod xml;
 mod tests;
 
 pub use body::RawBody;
+pub use decode::TOO_LARGE as TOO_LARGE_DECODED;
 pub use keys::{BadRedact, SchemaMarks};
 
 use crate::config;
@@ -107,7 +108,7 @@ impl Redacted<AuditEvent<'_>> {
     /// Leaves out what an intent can do without, where it does not fit its slot, and cuts what is
     /// longer than `max` characters.
     pub fn shorten(&mut self, max: usize) {
-        let AuditEvent { service, http, operation, actor, client, policy, flags, redactions, .. } =
+        let AuditEvent { service, http, operation, actor, client, reason, policy, flags, redactions, .. } =
             &mut self.0;
         for text in [&mut http.query, &mut http.user_agent, &mut operation.summary, &mut client.forwarded] {
             *text = Cow::Borrowed("");
@@ -140,7 +141,7 @@ impl Redacted<AuditEvent<'_>> {
             &mut actor.tenant,
             &mut actor.on_behalf_of,
         ];
-        for text in members.into_iter().chain(&mut operation.calls) {
+        for text in members.into_iter().chain(&mut operation.calls).chain(reason) {
             if let Some((cut, _)) = text.char_indices().nth(max) {
                 *text = Cow::Owned(text.get(..cut).unwrap_or_default().to_owned());
             }

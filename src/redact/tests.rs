@@ -7,6 +7,7 @@ use proptest::prelude::*;
 mod cases;
 mod encodings;
 mod failures;
+mod lengths;
 mod members;
 mod properties;
 mod unknown;

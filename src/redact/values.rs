@@ -282,10 +282,21 @@ impl Then {
         match self {
             Anything => true,
             Blank => rest.first().is_some_and(u8::is_ascii_whitespace),
-            Token(n) => rest
-                .get(..n)
-                .is_some_and(|run| run.iter().all(|b| b.is_ascii_alphanumeric() || b"_-./+=@%".contains(b))),
-            Userinfo => rest.iter().take_while(|b| !b" \t\r\n/?#\"'<>".contains(b)).any(|b| *b == b'@'),
+            Token(n) => rest.get(..n).is_some_and(|run| {
+                run.iter().all(|b| {
+                    b.is_ascii_alphanumeric()
+                        || matches!(b, b'_' | b'-' | b'.' | b'/' | b'+' | b'=' | b'@' | b'%')
+                })
+            }),
+            Userinfo => {
+                let ends = |b: &u8| {
+                    matches!(
+                        b,
+                        b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'?' | b'#' | b'"' | b'\'' | b'<' | b'>'
+                    )
+                };
+                rest.iter().take_while(|b| !ends(b)).any(|b| *b == b'@')
+            }
         }
     }
 }

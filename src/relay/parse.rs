@@ -23,6 +23,18 @@ pub struct Refusal {
     pub reason: &'static str,
 }
 
+impl Refusal {
+    /// The body of the answer (RFC 9457), where the service could have been called and was not.
+    pub fn problem(&self) -> Option<String> {
+        let Refusal { status, reason } = self;
+        (*status == 503 && !reason.is_empty()).then(|| {
+            format!(
+                r#"{{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The call was not passed on to the service, because it could not be recorded.","reason":"{reason}"}}"#
+            )
+        })
+    }
+}
+
 const fn refuse(status: u16, reason: &'static str) -> Refusal {
     Refusal { status, reason }
 }

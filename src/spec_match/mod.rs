@@ -27,6 +27,8 @@ mod template;
 mod trie;
 
 #[cfg(test)]
+mod allocation_tests;
+#[cfg(test)]
 mod corpus_tests;
 #[cfg(test)]
 mod tests;
@@ -363,14 +365,13 @@ impl SpecMatcher {
         for (id, rival) in same.map(|r| (r, false)).chain(rivals.iter().map(|r| (*r, true))) {
             let Some(route) = layer.routes.get(id as usize) else { continue };
             let Some(operation) = self.operations.get(route.operation as usize) else { continue };
-            let mut own = captures;
-            if rival {
-                own = Captures::default();
-                if !route.captures(request.path, &mut own)
-                    || request.standing(operation) != Some(offer.standing)
-                {
-                    continue;
-                }
+            let mut own = Captures::default();
+            if !rival {
+                own.clone_from(&captures);
+            } else if !route.captures(request.path, &mut own)
+                || request.standing(operation) != Some(offer.standing)
+            {
+                continue;
             }
             let fit = conditions::fit(operation, &route.names, &own, request.path);
             if best.as_ref().is_none_or(|(f, ..)| *f < fit) {

@@ -25,17 +25,16 @@ pub struct Pattern {
     tail: Box<[u8]>,
 }
 
-/// Where captured values lie in the path.
-#[derive(Debug, Clone, Copy)]
-pub struct Captures {
-    spans: [(u32, u32); MAX_CAPTURES],
-    len: usize,
-}
+/// Captures that need no memory of their own; hardly a path has more.
+const INLINE: usize = 8;
 
-impl Default for Captures {
-    fn default() -> Self {
-        Captures { spans: [(0, 0); MAX_CAPTURES], len: 0 }
-    }
+/// Where captured values lie in the path.
+#[derive(Debug, Clone, Default)]
+pub struct Captures {
+    len: usize,
+    spans: [(u32, u32); INLINE],
+    /// Those beyond [`INLINE`].
+    more: Vec<(u32, u32)>,
 }
 
 impl Captures {
@@ -45,18 +44,43 @@ impl Captures {
 
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+        self.more.truncate(self.len.saturating_sub(INLINE));
     }
 
     /// Templates that capture too much never get into a trie, so nothing is lost here.
     pub fn push(&mut self, start: usize, end: usize) {
-        if let Some(slot) = self.spans.get_mut(self.len) {
-            *slot = (start as u32, end as u32);
-            self.len += 1;
+        let span = (start as u32, end as u32);
+        match self.spans.get_mut(self.len) {
+            Some(slot) => *slot = span,
+            None if self.len < MAX_CAPTURES => self.more.push(span),
+            None => return,
         }
+        self.len += 1;
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        self.spans.iter().take(self.len).map(|&(s, e)| (s as usize, e as usize))
+        let spans = self.spans.iter().take(self.len).chain(&self.more);
+        spans.map(|&(s, e)| (s as usize, e as usize))
+    }
+
+    /// Reverses the captures from one on.
+    fn reverse(&mut self, from: usize) {
+        let (mut low, mut high) = (from, self.len);
+        while low + 1 < high {
+            high -= 1;
+            if let (Some(a), Some(b)) = (self.slot(low).copied(), self.slot(high).copied()) {
+                self.slot(low).into_iter().for_each(|slot| *slot = b);
+                self.slot(high).into_iter().for_each(|slot| *slot = a);
+            }
+            low += 1;
+        }
+    }
+
+    fn slot(&mut self, at: usize) -> Option<&mut (u32, u32)> {
+        match at.checked_sub(INLINE) {
+            None => self.spans.get_mut(at),
+            Some(beyond) => self.more.get_mut(beyond),
+        }
     }
 }
 
@@ -91,8 +115,7 @@ impl Pattern {
             end = at;
         }
         out.push(offset + begin, offset + end);
-        let len = out.len;
-        out.spans.get_mut(from..len).unwrap_or_default().reverse();
+        out.reverse(from);
         true
     }
 
@@ -295,6 +318,23 @@ mod tests {
         assert_eq!(captures("{a}{b}", "x"), None);
         assert_eq!(captures("ab{x}bc", "abc"), None);
         assert_eq!(captures("{a}2{b}", "x%2Fy"), None, "never cuts a percent triplet");
+    }
+
+    #[test]
+    fn many_captures_are_kept_in_order() {
+        let names: Vec<String> = (0..MAX_CAPTURES).map(|i| format!("{{p{i}}}")).collect();
+        let values: Vec<String> = (0..MAX_CAPTURES).map(|i| format!("v{i}")).collect();
+        for n in [1, INLINE, INLINE + 1, INLINE + 2, MAX_CAPTURES] {
+            let (template, segment) =
+                (format!("x{}", names[..n].join("-")), format!("x{}", values[..n].join("-")));
+            assert_eq!(captures(&template, &segment).unwrap(), values[..n]);
+        }
+        let mut out = Captures::default();
+        (0..MAX_CAPTURES + 1).for_each(|i| out.push(i, i + 1));
+        assert_eq!(out.iter().last(), Some((MAX_CAPTURES - 1, MAX_CAPTURES)));
+        out.truncate(INLINE + 1);
+        out.push(7, 9);
+        assert_eq!((out.len(), out.iter().last()), (INLINE + 2, Some((7, 9))));
     }
 
     #[test]

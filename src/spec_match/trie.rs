@@ -62,6 +62,34 @@ fn prefix(text: &[u8]) -> u64 {
     }
 }
 
+/// The end of the segment that a path goes on with, and its [`prefix`]. Segments are short: a call
+/// of memchr costs more than two or three words looked at here.
+fn segment_of(tail: &[u8]) -> (usize, u64) {
+    let word = prefix(tail);
+    if let Some(end) = slash_in(word) {
+        return (end, word & u64::MAX.checked_shl(64 - 8 * end as u32).unwrap_or(0));
+    }
+    let mut at = 8;
+    while let Some(next) = tail.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        if let Some(end) = slash_in(u64::from_be_bytes(*next)) {
+            return (at + end, word);
+        }
+        at += 8;
+    }
+    let rest = tail.get(at..).unwrap_or_default();
+    let end = rest.iter().position(|b| *b == b'/').map_or(tail.len(), |end| at + end);
+    (end, word)
+}
+
+/// Where in eight bytes the first slash is.
+fn slash_in(word: u64) -> Option<usize> {
+    const LOW: u64 = 0x7F7F_7F7F_7F7F_7F7F;
+    let differs = word ^ 0x2F2F_2F2F_2F2F_2F2F;
+    // The highest bit of each byte that is a slash.
+    let slashes = !(((differs & LOW) + LOW) | differs | LOW);
+    (slashes != 0).then(|| slashes.leading_zeros() as usize / 8)
+}
+
 #[derive(Debug)]
 pub struct Trie {
     nodes: Vec<Node>,
@@ -74,8 +102,17 @@ impl Node {
         self.literals.binary_search_by(|l| l.key().cmp(&wanted))
     }
 
-    fn literal(&self, text: &[u8]) -> Option<Id> {
-        self.literals.get(self.place(text).ok()?).map(|l| l.child)
+    /// The child for a text, whose [`prefix`] is known.
+    fn literal(&self, text: &[u8], prefix: u64) -> Option<Id> {
+        let first = self.literals.partition_point(|l| l.prefix < prefix);
+        let literal = self.literals.get(first).filter(|l| l.prefix == prefix)?;
+        // Of equal length, and all of it is in the prefix; or else the bytes decide.
+        let same = literal.text.len() == text.len() && (text.len() <= 8 || *literal.text == *text);
+        if same {
+            return Some(literal.child);
+        }
+        let several = self.literals.get(first + 1).is_some_and(|l| l.prefix == prefix);
+        several.then(|| self.place(text).ok()).flatten().and_then(|at| self.literals.get(at)).map(|l| l.child)
     }
 }
 
@@ -142,38 +179,49 @@ impl Trie {
 
     /// Searches for the routes of a canonical path. `accept` gets the routes of each leaf reached
     /// and what the path's parameters captured, and says what it takes, if anything.
-    pub fn search<H>(&self, path: &[u8], accept: impl FnMut(&[Leaf], &Captures) -> Option<H>) -> Search<H> {
+    pub fn search<H>(
+        &self,
+        path: &[u8],
+        mut accept: impl FnMut(&[Leaf], &Captures) -> Option<H>,
+    ) -> Search<H> {
+        let mut hit = None;
+        let accept = |leaves: &[Leaf], captures: &Captures| {
+            hit = accept(leaves, captures);
+            hit.is_some()
+        };
         let mut walk = Walk { path, captures: Captures::default(), steps: 0, accept };
-        let hit = if path.first() == Some(&b'/') { self.walk(0, 1, &mut walk) } else { None };
-        Search { hit: hit.map(|h| (h, walk.captures)), exhausted: walk.steps > MAX_STEPS }
+        if path.first() == Some(&b'/') {
+            self.walk(0, 1, &mut walk);
+        }
+        let Walk { captures, steps, .. } = walk;
+        Search { hit: hit.map(|h| (h, captures)), exhausted: steps > MAX_STEPS }
     }
 
     /// `pos`: where the next segment begins; beyond the end when there is none.
-    fn walk<H, F>(&self, id: Id, pos: usize, walk: &mut Walk<'_, F>) -> Option<H>
+    /// Says whether a leaf was accepted; its captures are then in `walk`.
+    fn walk<F>(&self, id: Id, pos: usize, walk: &mut Walk<'_, F>) -> bool
     where
-        F: FnMut(&[Leaf], &Captures) -> Option<H>,
+        F: FnMut(&[Leaf], &Captures) -> bool,
     {
         walk.steps += 1;
         if walk.steps > MAX_STEPS {
-            return None;
+            return false;
         }
-        let node = self.node(id)?;
+        let Some(node) = self.node(id) else { return false };
         let path = walk.path;
         let Some(tail) = path.get(pos..) else { return leaf(node, walk) };
-        let end = memchr::memchr(b'/', tail).unwrap_or(tail.len());
-        let segment = tail.get(..end)?;
+        let (end, prefix) = segment_of(tail);
+        let Some(segment) = tail.get(..end) else { return false };
         let next = pos + end + 1;
-        if let Some(child) = node.literal(segment)
-            && let Some(hit) = self.walk(child, next, walk)
+        if let Some(child) = node.literal(segment, prefix)
+            && self.walk(child, next, walk)
         {
-            return Some(hit);
+            return true;
         }
         let mark = walk.captures.len();
         for (pattern, child) in &node.mixed {
-            if pattern.capture(segment, pos, &mut walk.captures)
-                && let Some(hit) = self.walk(*child, next, walk)
-            {
-                return Some(hit);
+            if pattern.capture(segment, pos, &mut walk.captures) && self.walk(*child, next, walk) {
+                return true;
             }
             walk.captures.truncate(mark);
         }
@@ -181,23 +229,23 @@ impl Trie {
             && !segment.is_empty()
         {
             walk.captures.push(pos, pos + end);
-            if let Some(hit) = self.walk(child, next, walk) {
-                return Some(hit);
+            if self.walk(child, next, walk) {
+                return true;
             }
             walk.captures.truncate(mark);
         }
-        let child = node.rest.filter(|_| !segment.is_empty())?;
+        let Some(child) = node.rest.filter(|_| !segment.is_empty()) else { return false };
         let mut stop = pos + end;
         loop {
             // Empty segments may lie within a value, never at its ends: that is a trailing slash.
             if path.get(stop - 1) != Some(&b'/') {
                 walk.captures.push(pos, stop);
-                if let Some(hit) = self.walk(child, stop + 1, walk) {
-                    return Some(hit);
+                if self.walk(child, stop + 1, walk) {
+                    return true;
                 }
                 walk.captures.truncate(mark);
             }
-            let more = path.get(stop + 1..).filter(|_| walk.steps <= MAX_STEPS)?;
+            let Some(more) = path.get(stop + 1..).filter(|_| walk.steps <= MAX_STEPS) else { return false };
             stop += 1 + memchr::memchr(b'/', more).unwrap_or(more.len());
         }
     }
@@ -217,7 +265,7 @@ impl Trie {
             };
             let below = |id: &Id| (*id, depth + 1);
             if let Segment::Literal(text) = segment {
-                stack.extend(node.literal(text).iter().map(below));
+                stack.extend(node.literal(text, prefix(text)).iter().map(below));
             } else {
                 let fits = node.literals.iter().filter(|l| segment.overlaps_text(&l.text));
                 stack.extend(fits.map(|l| below(&l.child)));
@@ -232,14 +280,11 @@ impl Trie {
     }
 }
 
-fn leaf<H, F>(node: &Node, walk: &mut Walk<'_, F>) -> Option<H>
+fn leaf<F>(node: &Node, walk: &mut Walk<'_, F>) -> bool
 where
-    F: FnMut(&[Leaf], &Captures) -> Option<H>,
+    F: FnMut(&[Leaf], &Captures) -> bool,
 {
-    if node.leaves.is_empty() {
-        return None;
-    }
-    (walk.accept)(&node.leaves, &walk.captures)
+    !node.leaves.is_empty() && (walk.accept)(&node.leaves, &walk.captures)
 }
 
 #[cfg(test)]
@@ -286,6 +331,29 @@ mod tests {
         assert_eq!(find(&t, "/b/1//3"), Some(3));
         assert_eq!(find(&t, "/b/1/2/"), None);
         assert_eq!(find(&t, "/b//2"), None);
+    }
+
+    #[test]
+    fn segments_are_told_apart_whatever_their_length() {
+        let texts =
+            ["", "a", "./", "/", "a/b", "1234567", "1234567/", "12345678", "12345678/9", "123456789/x"];
+        for text in texts.iter().flat_map(|t| [t.to_string(), format!("{t}/tail")]) {
+            let end = text.find('/').unwrap_or(text.len());
+            assert_eq!(segment_of(text.as_bytes()), (end, prefix(&text.as_bytes()[..end])), "{text}");
+        }
+        let t = trie(&["/microsoft.graph.a", "/microsoft.graph.b", "/microsoft", "/microsof", "/micro"]);
+        for (path, want) in [
+            ("/microsoft.graph.a", Some(0)),
+            ("/microsoft.graph.b", Some(1)),
+            ("/microsoft", Some(2)),
+            ("/microsof", Some(3)),
+            ("/micro", Some(4)),
+            ("/microsoft.graph.c", None),
+            ("/microsoft.", None),
+            ("/micr", None),
+        ] {
+            assert_eq!(find(&t, path), want, "{path}");
+        }
     }
 
     #[test]

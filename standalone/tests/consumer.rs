@@ -422,20 +422,26 @@ async fn killing_the_engine_in_the_middle_of_inserts_loses_and_doubles_nothing()
     let engine = engine(dir.path());
     let port = engine.http_url.rsplit(':').next().unwrap().parse().unwrap();
     let (store, data) = (store(&engine), dir.path().to_owned());
+    let (killed, first_kill) = tokio::sync::oneshot::channel();
     let killer = tokio::task::spawn_blocking(move || {
-        let mut engine = engine;
+        let (mut engine, mut killed) = (engine, Some(killed));
         for round in 0..6 {
-            std::thread::sleep(Duration::from_millis(350 + round * 130));
+            // The first insert meets no engine; what the others meet, chance decides.
+            std::thread::sleep(Duration::from_millis(round * 200));
             // SAFETY: the child of this test.
             unsafe { libc::kill(engine.pid() as i32, libc::SIGKILL) };
             while engine.exited().is_none() {
                 std::thread::sleep(Duration::from_millis(5));
+            }
+            if let Some(told) = killed.take() {
+                told.send(()).unwrap();
             }
             engine =
                 Engine::start_ready(&EngineOptions { http_port: port, ..options(&data) }, READY).unwrap();
         }
         engine
     });
+    first_kill.await.unwrap();
     let first = live(&store, life_of(producer(1), 1, LAST, 700), false).await;
     let engine = killer.await.unwrap();
     assert!(first.metrics.contains(r#"retries_total{reason="insert"}"#), "no insert met a kill");

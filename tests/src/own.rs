@@ -52,8 +52,21 @@ impl Sidecar {
     /// Starts in `dir` with this configuration (version and listeners are added); relative paths in
     /// it are relative to `dir`.
     pub async fn start(dir: &Path, yaml: &str) -> Sidecar {
+        Sidecar::start_under(&[], dir, yaml).await
+    }
+
+    /// The same, started by another program, such as one that meddles with its system calls.
+    pub async fn start_under(program: &[&str], dir: &Path, yaml: &str) -> Sidecar {
         write_config(dir, yaml);
-        let command = command("sidelog", dir, &["proxy", "--config", "sidelog.yaml"]);
+        let run = ["proxy", "--config", "sidelog.yaml"];
+        let command = match program {
+            [] => command("sidelog", dir, &run),
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary("sidelog")).args(run).current_dir(dir);
+                command
+            }
+        };
         let process = Process::start("sidelog", command, dir);
         let words = process.ready("sidelog ready ", START).await;
         let [traffic, admin, local] = ["traffic", "admin", "local"].map(|key| word(&words, key));

@@ -11,7 +11,6 @@ use super::super::parse::Refusal;
 use super::super::{Call, Commit, Observer};
 use super::{Connection, Settings, Wire};
 use crate::head::Head;
-use std::borrow::Cow;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
@@ -143,12 +142,8 @@ impl<C: Wire, O: Observer> Connection<C, O> {
 
 /// What an answer of our own says beside its status: for a refusal by the journal, fields and body of
 /// RFC 9457.
-pub(super) fn problem(status: u16, reason: &'static str) -> (&'static str, Cow<'static, str>) {
-    if status != 503 || reason.is_empty() {
-        return ("", "".into());
-    }
-    let body = format!(
-        r#"{{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The call was not passed on to the service, because it could not be recorded.","reason":"{reason}"}}"#
-    );
-    ("Content-Type: application/problem+json\r\nRetry-After: 5\r\n", body.into())
+pub(super) fn problem(status: u16, reason: &'static str) -> (&'static str, String) {
+    let body = Refusal { status, reason }.problem();
+    let fields = "Content-Type: application/problem+json\r\nRetry-After: 5\r\n";
+    body.map_or(("", String::new()), |body| (fields, body))
 }

@@ -2,6 +2,7 @@
 //! all of it is there and decoded.
 
 use super::frame::{self, HEADER, Header, MAX_STREAM, code, flag, kind};
+use super::gate::{Block, State};
 use super::hpack::{self, Error};
 use super::message::{self, Flaw};
 use super::mux::{Broken, Mux, Reader, Side, Step};
@@ -28,10 +29,11 @@ struct Located {
 }
 
 /// Whether a block goes on.
-#[derive(PartialEq, Eq)]
 enum Verdict {
     Pass,
     Drop,
+    /// When it may: [`super::gate`].
+    Hold(State),
 }
 
 impl<O: Observer> Mux<O> {
@@ -42,15 +44,31 @@ impl<O: Observer> Mux<O> {
             return Err(reader.broken(code::PROTOCOL_ERROR, "h2_frame"));
         }
         let Some(located) = reader.locate(header, bytes)? else { return Ok(Step::More) };
+        if from == Side::Client && self.has_no_room(located.total) {
+            return Ok(Step::Wait);
+        }
         self.decode(from, &located, bytes)?;
         let end = header.has(flag::END_STREAM);
+        let opens = header.stream > self.last;
         let verdict = match (from, header.kind) {
-            (Side::Client, _) if header.stream > self.last => self.request(header.stream, end)?,
+            (Side::Client, _) if opens => self.request(header.stream, end)?,
             (Side::Client, _) => self.trailers(header.stream, end)?,
             (Side::Service, kind::HEADERS) => self.response(header.stream, end),
             (Side::Service, _) => self.promise(header.stream, located.promised),
         };
+        let verdict = match verdict {
+            Verdict::Pass if from == Side::Client && self.gate.has_blocks() => Verdict::Hold(State::Turn),
+            verdict => verdict,
+        };
         let step = match (verdict, self.reader(from).rewrite) {
+            (Verdict::Hold(state), _) => {
+                let frames = bytes.get(..located.total).unwrap_or_default();
+                let mut literals = Vec::new();
+                self.put_literals(&mut literals, header, &[], true);
+                let (stream, touched) = (header.stream, self.list.touched);
+                self.hold_block(Block { stream, frames, literals, touched, opens }, state);
+                Step::Drop(located.total)
+            }
             (Verdict::Pass, None) => Step::Pass(located.total),
             (Verdict::Pass, Some(_)) => self.rewritten(from, header, &located),
             (Verdict::Drop, rewrite) => {
@@ -123,7 +141,7 @@ impl<O: Observer> Mux<O> {
                 own_status: Some(refusal.status),
             });
             self.denied += 1;
-            self.answer(id, end, refusal.status);
+            self.answer(id, end, refusal);
             return Ok(Verdict::Drop);
         }
         let tunnel = request.framing.upgrade.is_some();
@@ -132,7 +150,7 @@ impl<O: Observer> Mux<O> {
         if end {
             self.end_side(Side::Client, id);
         }
-        Ok(Verdict::Pass)
+        Ok(self.gate_head(id, end).map_or(Verdict::Pass, Verdict::Hold))
     }
 
     /// The service never sees this stream. `code`: it is reset; otherwise it is answered.
@@ -143,19 +161,9 @@ impl<O: Observer> Mux<O> {
                 frame::put_reset(self.inject(Side::Service), id, code);
                 self.streams.remember(id, Fate::Refused);
             }
-            None => self.answer(id, end, refusal.status),
+            None => self.answer(id, end, refusal),
         }
         self.strike()
-    }
-
-    fn answer(&mut self, id: u32, end: bool, status: u16) {
-        let inject = self.inject(Side::Service);
-        frame::put_status(inject, id, status);
-        if !end {
-            // RFC 9113 §8.1: the client need not send the rest.
-            frame::put_reset(inject, id, code::NO_ERROR);
-        }
-        self.streams.remember(id, Fate::Refused);
     }
 
     /// A second block of the client on a stream ends it.
@@ -177,8 +185,9 @@ impl<O: Observer> Mux<O> {
             self.abort(id, if short { "content_length" } else { "trailer" })?;
             return Ok(Verdict::Drop);
         }
+        let state = self.gate_trailers(id);
         self.end_side(Side::Client, id);
-        Ok(Verdict::Pass)
+        Ok(state.map_or(Verdict::Pass, Verdict::Hold))
     }
 
     /// Whatever it says, it goes on.
@@ -230,18 +239,25 @@ impl<O: Observer> Mux<O> {
 
     /// The block again, as literals: what it says no longer depends on a table.
     fn rewritten(&mut self, from: Side, header: Header, located: &Located) -> Step {
+        let forget = self.reader(from).rewrite.replace(true) == Some(false);
+        let promised = located.promised.to_be_bytes();
+        let prefix = if header.kind == kind::PUSH_PROMISE { &promised[..] } else { &[] };
+        let mut made = std::mem::take(&mut self.made);
+        made.clear();
+        self.put_literals(&mut made, header, prefix, forget);
+        self.made = made;
+        Step::Replace(located.total)
+    }
+
+    fn put_literals(&self, out: &mut Vec<u8>, header: Header, prefix: &[u8], forget: bool) {
         let mut block = Vec::with_capacity(self.list.bytes.len() + 4 * self.list.fields.len() + 1);
-        if self.reader(from).rewrite.replace(true) == Some(false) {
+        if forget {
             block.push(hpack::FORGET);
         }
         for (name, value) in self.list.iter() {
             hpack::put_literal(&mut block, name, value);
         }
-        let promised = located.promised.to_be_bytes();
-        let prefix = if header.kind == kind::PUSH_PROMISE { &promised[..] } else { &[] };
-        self.made.clear();
-        frame::put_block(&mut self.made, header, prefix, &block);
-        Step::Replace(located.total)
+        frame::put_block(out, header, prefix, &block);
     }
 }
 

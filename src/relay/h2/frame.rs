@@ -7,6 +7,8 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub const HEADER: usize = 9;
 /// The longest payload before a SETTINGS_MAX_FRAME_SIZE, and the least one of these.
 pub const FIRST_MAX_FRAME: usize = 16 << 10;
+/// Windows of streams and connections before a SETTINGS_INITIAL_WINDOW_SIZE or WINDOW_UPDATE.
+pub const FIRST_WINDOW: u32 = 65_535;
 /// The greatest stream identifier.
 pub const MAX_STREAM: u32 = 0x7fff_ffff;
 
@@ -39,6 +41,7 @@ pub mod code {
     pub const STREAM_CLOSED: u32 = 5;
     pub const FRAME_SIZE_ERROR: u32 = 6;
     pub const REFUSED_STREAM: u32 = 7;
+    pub const CANCEL: u32 = 8;
     pub const COMPRESSION_ERROR: u32 = 9;
     pub const ENHANCE_YOUR_CALM: u32 = 11;
     pub const HTTP_1_1_REQUIRED: u32 = 13;
@@ -47,6 +50,7 @@ pub mod code {
 /// Settings that concern the one who reads along, RFC 9113 §6.5.2.
 pub mod setting {
     pub const HEADER_TABLE_SIZE: u16 = 1;
+    pub const INITIAL_WINDOW_SIZE: u16 = 4;
     pub const MAX_FRAME_SIZE: u16 = 5;
 }
 
@@ -109,12 +113,22 @@ pub fn put_goaway(out: &mut Vec<u8>, last: u32, code: u32) {
     put(out, kind::GOAWAY, 0, 0, &payload);
 }
 
-/// A whole answer without a body. It leaves the client's HPACK table as it is: `:status` by its
-/// index in the static table, the value as a literal without indexing.
+/// A whole answer without a body.
+#[cfg(test)]
 pub fn put_status(out: &mut Vec<u8>, stream: u32, status: u16) {
+    put_answer(out, stream, status, &[], &[]);
+}
+
+/// A whole answer. It leaves the client's HPACK table as it is: `:status` by its index in the static
+/// table, the value as a literal without indexing, and `fields` likewise.
+pub fn put_answer(out: &mut Vec<u8>, stream: u32, status: u16, fields: &[u8], body: &[u8]) {
     let [hundreds, tens, ones] = [status / 100 % 10, status / 10 % 10, status % 10].map(|d| b'0' + d as u8);
-    let flags = flag::END_STREAM | flag::END_HEADERS;
-    put(out, kind::HEADERS, flags, stream, &[0x08, 3, hundreds, tens, ones]);
+    let end = if body.is_empty() { flag::END_STREAM } else { 0 };
+    let block = [&[0x08, 3, hundreds, tens, ones], fields].concat();
+    put(out, kind::HEADERS, flag::END_HEADERS | end, stream, &block);
+    if !body.is_empty() {
+        put(out, kind::DATA, flag::END_STREAM, stream, body);
+    }
 }
 
 /// A header block in as many frames as it takes, the first one of kind `kind`.

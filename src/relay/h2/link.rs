@@ -164,6 +164,8 @@ struct Link<'s, C, U, O: Observer> {
     partial: Option<Instant>,
     /// Looks after `partial`; armed at most once per `head_timeout`, not per frame.
     alarm: Option<Pin<Box<Sleep>>>,
+    /// Looks after bodies that are held until they are whole.
+    patience: Option<Pin<Box<Sleep>>>,
 }
 
 /// Carries streams until a side closes, the frames are refused, or `drain` has resolved and no stream
@@ -180,8 +182,9 @@ pub async fn run<C: Wire, U: Wire, O: Observer>(
     let up = Lane { buffer: received, ..Lane::default() };
     let mux =
         Mux::new(observer, settings.limits, settings.http2, settings.upgrades.clone(), MAX_RESPONSE_BLOCK);
-    let mut link =
-        Link { client, upstream: None, up, down: Lane::default(), mux, settings, partial: None, alarm: None };
+    let down = Lane::default();
+    let (partial, alarm, patience) = (None, None, None);
+    let mut link = Link { client, upstream: None, up, down, mux, settings, partial, alarm, patience };
     let mut drain = std::pin::pin!(drain);
     if !link.preface(drain.as_mut()).await {
         return;
@@ -270,18 +273,23 @@ impl<C: Wire, U: Wire, O: Observer> Link<'_, C, U, O> {
     /// Client to service.
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
         loop {
+            self.poll_gate(cx);
             self.speak(Side::Client);
             let Some(upstream) = &mut self.upstream else { return Ok(()) };
             if !self.up.poll_flush(cx, upstream) {
                 return Ok(());
             }
-            if self.read_along(Side::Client)? {
+            if self.read_along(Side::Client, cx)? {
                 continue;
             }
             if self.up.stalled {
                 return Ok(());
             }
             if self.up.eof {
+                self.mux.client_ended();
+                if self.mux.is_holding() || self.mux.may_speak(Side::Client) {
+                    return Ok(());
+                }
                 if let Some(upstream) = &mut self.upstream {
                     self.up.poll_fin(cx, upstream);
                 }
@@ -312,7 +320,7 @@ impl<C: Wire, U: Wire, O: Observer> Link<'_, C, U, O> {
             if self.down.dead {
                 return Err(Over::Reset("client_reset"));
             }
-            if self.read_along(Side::Service)? {
+            if self.read_along(Side::Service, cx)? {
                 continue;
             }
             let Some(upstream) = &mut self.upstream else { return Ok(()) };
@@ -339,7 +347,7 @@ impl<C: Wire, U: Wire, O: Observer> Link<'_, C, U, O> {
     }
 
     /// Reads along what has arrived. True: something of it is done with.
-    fn read_along(&mut self, from: Side) -> Result<bool, Over> {
+    fn read_along(&mut self, from: Side, cx: &mut Context<'_>) -> Result<bool, Over> {
         let mut moved = false;
         loop {
             let room = self.has_room(from);
@@ -353,6 +361,11 @@ impl<C: Wire, U: Wire, O: Observer> Link<'_, C, U, O> {
                 Step::Pass(n) => lane.pass(n),
                 Step::Drop(n) => lane.drop(n),
                 Step::Replace(n) => lane.replace(n, self.mux.made()),
+                Step::Wait => {
+                    self.poll_gate(cx);
+                    self.speak(from);
+                    continue;
+                }
             }
             moved = true;
             if from == Side::Client {
@@ -368,7 +381,11 @@ impl<C: Wire, U: Wire, O: Observer> Link<'_, C, U, O> {
             Side::Client => (&self.up, &self.down, Side::Service),
             Side::Service => (&self.down, &self.up, Side::Client),
         };
-        lane.out.len() < LARGE && back.injected + self.mux.waiting(towards) < MAX_INJECTED
+        let stuck = match from {
+            Side::Client => self.mux.is_stuck(),
+            Side::Service => self.mux.is_overdrawn(),
+        };
+        !stuck && lane.out.len() < LARGE && back.injected + self.mux.waiting(towards) < MAX_INJECTED
     }
 
     /// Puts frames of ours between those of `from`.
@@ -376,9 +393,22 @@ impl<C: Wire, U: Wire, O: Observer> Link<'_, C, U, O> {
         if self.mux.may_speak(from) {
             let lane = if from == Side::Client { &mut self.up } else { &mut self.down };
             lane.spill();
-            let before = lane.out.len();
-            self.mux.speak(from, &mut lane.out);
-            lane.injected += lane.out.len() - before;
+            lane.injected += self.mux.speak(from, &mut lane.out);
+        }
+    }
+
+    /// Asks whether calls that wait for the disk may go on, and whether their bodies dawdle.
+    fn poll_gate(&mut self, cx: &mut Context<'_>) {
+        while self.mux.is_holding() {
+            self.mux.poll_gate(cx, Instant::now().into_std());
+            let Some(until) = self.mux.gathers_until().map(Instant::from_std) else { return };
+            let alarm = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+            if alarm.deadline() != until {
+                alarm.as_mut().reset(until);
+            }
+            if alarm.as_mut().poll(cx).is_pending() {
+                return;
+            }
         }
     }
 

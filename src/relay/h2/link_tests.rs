@@ -6,7 +6,7 @@ use super::*;
 use crate::head::Head;
 use crate::relay::h2::Limits;
 use crate::relay::parse::{HeadLimits, RequestFraming};
-use crate::relay::{Call, Connection, End};
+use crate::relay::{Call, Commit, Connection, End};
 use std::sync::{Arc, Mutex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -23,7 +23,7 @@ impl Log {
     }
 }
 
-struct Seen(Log, usize);
+struct Seen(Log, usize, bool);
 
 impl Observer for Log {
     type Call = Seen;
@@ -32,7 +32,7 @@ impl Observer for Log {
             return Err(Refusal { status: 503, reason: "journal_full" });
         }
         self.add(format!("begin {}", String::from_utf8_lossy(head.target())));
-        Ok(Seen(self.clone(), 0))
+        Ok(Seen(self.clone(), 0, head.target() == b"/strict"))
     }
     fn unreachable(&mut self) {
         self.add("unreachable".into());
@@ -46,6 +46,16 @@ impl Observer for Log {
 }
 
 impl Call for Seen {
+    fn hold(&self) -> Option<usize> {
+        self.2.then_some(1000)
+    }
+    fn commit(&mut self, whole: bool) -> Commit {
+        self.0.add(format!("commit {} {whole}", self.1));
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Ok(())
+        })
+    }
     fn request_body(&mut self, bytes: &[u8]) {
         self.1 += bytes.len();
     }
@@ -305,6 +315,61 @@ async fn answers_nobody_reads_hold_the_client_up() {
     exactly(&mut client, &settings()).await;
     for _ in 0..1000 {
         let (answer, _) = next(&mut client).await.unwrap();
-        assert!(matches!(answer.kind, kind::HEADERS | kind::RST_STREAM));
+        assert!(matches!(answer.kind, kind::HEADERS | kind::DATA | kind::RST_STREAM));
     }
+}
+
+fn data(id: u32, bytes: &[u8], end: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::put(&mut out, kind::DATA, u8::from(end), id, bytes);
+    out
+}
+
+/// One whose body comes and one whose body dawdles; the answer to a third is not kept waiting by them.
+#[tokio::test]
+async fn held_calls_go_on_when_the_disk_or_patience_says_so() {
+    let asked = [open(1, "/a", false), open(3, "/strict", false), open(5, "/strict", false)].concat();
+    let (first, second) = (open(1, "/a", false), [open(3, "/strict", false), data(3, b"abc", true)].concat());
+    let third = [open(5, "/strict", false), data(5, b"ab", false)].concat();
+    let expected = [hello(), first, data(1, b"x", true), second, third, data(5, b"c", true)].concat();
+    let (mut client, log, _drain) = with_origin(|mut origin| async move {
+        origin.write_all(&settings()).await.unwrap();
+        exactly(&mut origin, &expected).await;
+        origin.write_all(&[ok(1), ok(3), ok(5)].concat()).await.unwrap();
+        assert_eq!(origin.read(&mut [0]).await.unwrap(), 0, "the client's FIN is passed on");
+    })
+    .await;
+    client.write_all(&[hello(), asked, data(1, b"x", true), data(3, b"abc", true)].concat()).await.unwrap();
+    client.write_all(&data(5, b"ab", false)).await.unwrap();
+    let begun = Instant::now();
+    while log.lines().iter().filter(|l| l.starts_with("commit")).count() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(begun.elapsed() > Duration::from_millis(900), "{:?}", begun.elapsed());
+    client.write_all(&data(5, b"c", true)).await.unwrap();
+    // What waits goes on after the client's FIN too.
+    client.shutdown().await.unwrap();
+    assert_eq!(all(&mut client).await.len(), 4);
+    let commits: Vec<_> = log.lines().into_iter().filter(|l| l.starts_with("commit")).collect();
+    assert_eq!(commits, ["commit 3 true", "commit 2 false", "commit 3 true"]);
+}
+
+#[tokio::test]
+async fn a_held_call_whose_client_leaves_does_not_reach_the_service() {
+    let expected = [hello(), open(3, "/b", true)].concat();
+    let (mut client, log, _drain) = with_origin(|mut origin| async move {
+        origin.write_all(&settings()).await.unwrap();
+        let mut got = Vec::new();
+        origin.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, expected);
+        origin.write_all(&ok(3)).await.unwrap();
+    })
+    .await;
+    let asked = [hello(), open(1, "/strict", false), data(1, b"abc", false), open(3, "/b", true)].concat();
+    client.write_all(&asked).await.unwrap();
+    client.shutdown().await.unwrap();
+    let got = all(&mut client).await;
+    // And the window of what was held.
+    assert_eq!(got.iter().map(|f| (f.0, f.1)).collect::<Vec<_>>(), [(4, 0), (8, 0), (1, 3)]);
+    assert_eq!(log.lines()[2], "end Aborted 3 Aborted client_reset");
 }

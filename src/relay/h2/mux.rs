@@ -4,7 +4,9 @@
 //! they come, in pieces; header blocks only when they are whole and decoded.
 
 use super::Limits;
+use super::answer::Credit;
 use super::frame::{self, HEADER, Header, MAX_STREAM, code, flag, kind, setting};
+use super::gate::Gate;
 use super::hpack::{Decoder, List, MAX_TABLE};
 use super::streams::{Fate, Storm, Streams};
 use crate::head::HeadIndex;
@@ -28,6 +30,8 @@ pub enum Step {
     Drop(usize),
     /// [`Mux::made`] goes on in their stead.
     Replace(usize),
+    /// Not before [`Mux::poll_gate`] has made room (of the service: the client's WINDOW_UPDATE).
+    Wait,
 }
 
 /// The connection cannot go on.
@@ -85,7 +89,16 @@ struct Inside {
     rest: usize,
     stream: u32,
     end: bool,
-    drop: bool,
+    way: Way,
+}
+
+/// Where the pieces of a frame go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Pass,
+    Drop,
+    /// To the gate.
+    Hold,
 }
 
 impl Reader {
@@ -101,6 +114,25 @@ impl Reader {
             rewrite: None,
             inject: Vec::new(),
             owed: 0,
+        }
+    }
+
+    /// Window of the connection to be given back to who reads this direction.
+    pub(super) fn owe(&mut self, window: usize) {
+        self.owed = self.owed.saturating_add(u32::try_from(window).unwrap_or(u32::MAX));
+    }
+
+    /// The stream of the frame whose pieces go to the gate.
+    pub(super) fn holding(&self) -> Option<u32> {
+        self.inside.filter(|inside| inside.way == Way::Hold).map(|inside| inside.stream)
+    }
+
+    /// What is still to come of a frame of this stream goes nowhere.
+    pub(super) fn leave_out(&mut self, id: u32) {
+        if self.holding() == Some(id)
+            && let Some(inside) = &mut self.inside
+        {
+            inside.way = Way::Drop;
         }
     }
 
@@ -141,6 +173,13 @@ pub struct Mux<O: Observer> {
     pub(super) deny: Option<Refusal>,
     /// Requests answered so.
     pub(super) denied: u64,
+    pub(super) gate: Gate,
+    /// Frames of the client that have waited long enough, for the next place between two.
+    pub(super) released: Vec<u8>,
+    /// What the client may still send, of all streams, and of a new one.
+    pub(super) window: i64,
+    pub(super) stream_window: usize,
+    pub(super) credit: Credit,
 }
 
 impl<O: Observer> Mux<O> {
@@ -172,6 +211,11 @@ impl<O: Observer> Mux<O> {
             service_goaway: MAX_STREAM,
             deny: None,
             denied: 0,
+            gate: Gate::default(),
+            released: Vec::new(),
+            window: i64::from(frame::FIRST_WINDOW),
+            stream_window: frame::FIRST_WINDOW as usize,
+            credit: Credit::default(),
         }
     }
 
@@ -200,9 +244,20 @@ impl<O: Observer> Mux<O> {
             kind::RST_STREAM if header.len == 4 => self.reset(from, header, bytes),
             kind::SETTINGS => self.settings(from, header, bytes),
             kind::GOAWAY if from == Side::Service => Ok(self.goaway(header, bytes)),
+            kind::WINDOW_UPDATE if header.stream == 0 && header.len == 4 => Ok(match from {
+                Side::Client => self.client_window(header, bytes),
+                Side::Service => self.service_window(header, bytes),
+            }),
             kind::PING if from == Side::Client && self.drain == Drain::Told => Ok(self.ping(header, bytes)),
             _ => Ok(self.other(from, header, bytes)),
         }
+    }
+
+    /// The service allows the client more.
+    fn service_window(&mut self, header: Header, bytes: &[u8]) -> Step {
+        let Some(more) = frame::word(bytes, HEADER) else { return Step::More };
+        self.window += i64::from(more & MAX_STREAM);
+        self.other(Side::Service, header, bytes)
     }
 
     /// What can be said of a frame by its header. The service's errors are for its client to judge.
@@ -243,17 +298,29 @@ impl<O: Observer> Mux<O> {
             return Err(self.reader(from).broken(code::PROTOCOL_ERROR, "h2_frame"));
         };
         let end = header.has(flag::END_STREAM);
+        if from == Side::Client && self.must_wait(header) {
+            return Ok(Step::Wait);
+        }
         let drop = match from {
             Side::Client => self.admit_data(header.stream, data as u64, end)?,
             Side::Service => self.is_refused(header.stream),
         };
+        if from == Side::Service && !drop && self.overdraws(header.len) {
+            return Ok(Step::Wait);
+        }
+        if from == Side::Client {
+            self.window -= header.len as i64;
+        }
+        let way = match from {
+            _ if drop => Way::Drop,
+            Side::Client => self.way_of_data(header),
+            Side::Service => Way::Pass,
+        };
         if drop {
             // The other side will not give this window back.
-            let window = header.len as u32;
-            let back = self.reader(other(from));
-            back.owed = back.owed.saturating_add(window);
+            self.reader(other(from)).owe(header.len);
         }
-        self.reader(from).inside = Some(Inside { data, rest: padding, stream: header.stream, end, drop });
+        self.reader(from).inside = Some(Inside { data, rest: padding, stream: header.stream, end, way });
         Ok(self.pieces(from, at, bytes))
     }
 
@@ -289,7 +356,7 @@ impl<O: Observer> Mux<O> {
         let padding = inside.rest.min(rest.len() - data);
         inside.data -= data;
         inside.rest -= padding;
-        let Inside { stream, end, drop, .. } = *inside;
+        let Inside { stream, end, way, .. } = *inside;
         let over = inside.data + inside.rest == 0;
         let n = skip + data + padding;
         if n == 0 {
@@ -307,10 +374,17 @@ impl<O: Observer> Mux<O> {
                 Side::Service => call.response_body(data),
             }
         }
-        if over && end && !drop {
-            self.end_side(from, stream);
+        match way {
+            Way::Pass => {
+                if over && end {
+                    self.end_side(from, stream);
+                }
+                return Step::Pass(n);
+            }
+            Way::Hold => self.hold_piece(stream, bytes.get(..n).unwrap_or_default(), over, end),
+            Way::Drop => {}
         }
-        if drop { Step::Drop(n) } else { Step::Pass(n) }
+        Step::Drop(n)
     }
 
     /// A side of a stream has ended. The end of the answer is the end of the call.
@@ -345,21 +419,25 @@ impl<O: Observer> Mux<O> {
         if from == Side::Client && id % 2 == 1 && id > self.last {
             return Err(self.client.broken(code::PROTOCOL_ERROR, "h2_stream_state"));
         }
-        let Some(mut stream) = self.streams.remove(id) else {
-            let refused = self.is_refused(id);
-            return Ok(if refused { Step::Drop(header.total()) } else { Step::Pass(header.total()) });
-        };
+        let refused = self.is_refused(id);
+        // A stream the service has never heard of cannot be reset there.
+        let unopened = from == Side::Client && self.let_go(id);
+        let pass = if refused || unopened { Step::Drop(header.total()) } else { Step::Pass(header.total()) };
+        if unopened {
+            self.streams.remember(id, Fate::Refused);
+        }
+        self.release();
         let error = match from {
             Side::Client => "client_reset",
             Side::Service => "upstream_reset",
         };
-        end_broken(&mut stream, error);
+        let Some(answered) = self.break_off(id, error) else { return Ok(pass) };
         match from {
             Side::Service => self.streams.remember(id, Fate::Reset),
-            Side::Client if !stream.answered => self.strike()?,
+            Side::Client if !answered => self.strike()?,
             Side::Client => {}
         }
-        Ok(Step::Pass(header.total()))
+        Ok(pass)
     }
 
     /// What one side announces binds what the other sends.
@@ -394,6 +472,10 @@ impl<O: Observer> Mux<O> {
                         lowered = true;
                     }
                 }
+                setting::INITIAL_WINDOW_SIZE => match from {
+                    Side::Client => self.credit.stream = n,
+                    Side::Service => self.stream_window = n,
+                },
                 setting::MAX_FRAME_SIZE => bound.max_frame = bound.max_frame.max(n.min(0xff_ffff)),
                 _ => {}
             }
@@ -416,7 +498,7 @@ impl<O: Observer> Mux<O> {
         }
         if header.len > 8 {
             let rest = header.len - 8;
-            self.service.inside = Some(Inside { data: 0, rest, stream: 0, end: false, drop: false });
+            self.service.inside = Some(Inside { data: 0, rest, stream: 0, end: false, way: Way::Pass });
         }
         match self.drain {
             Drain::After(ours) if ours < last => {
@@ -445,8 +527,18 @@ impl<O: Observer> Mux<O> {
 
     /// PRIORITY, PING, WINDOW_UPDATE and what is unknown: as it is.
     fn other(&mut self, from: Side, header: Header, bytes: &[u8]) -> Step {
-        let drop = header.stream != 0 && self.is_refused(header.stream);
-        self.reader(from).inside = Some(Inside { data: 0, rest: header.len, stream: 0, end: false, drop });
+        let stream = header.stream;
+        let way = if stream != 0 && self.is_refused(stream) {
+            Way::Drop
+        } else if from == Side::Client && self.is_unopened(stream) {
+            if self.has_no_room(header.total()) {
+                return Step::Wait;
+            }
+            Way::Hold
+        } else {
+            Way::Pass
+        };
+        self.reader(from).inside = Some(Inside { data: 0, rest: header.len, stream, end: false, way });
         self.pieces(from, HEADER, bytes)
     }
 
@@ -461,14 +553,22 @@ impl<O: Observer> Mux<O> {
 
     /// Ends a stream that has become malformed, for both sides and for nobody else.
     pub(super) fn abort(&mut self, id: u32, reason: &'static str) -> Result<(), Broken> {
-        if let Some(mut stream) = self.streams.remove(id) {
-            end_broken(&mut stream, "request_malformed");
-        }
+        self.break_off(id, "request_malformed");
         self.observer.refused(Refusal { status: 400, reason }, &[]);
-        frame::put_reset(&mut self.client.inject, id, code::PROTOCOL_ERROR);
+        if !self.let_go(id) {
+            frame::put_reset(&mut self.client.inject, id, code::PROTOCOL_ERROR);
+        }
+        self.release();
         frame::put_reset(&mut self.service.inject, id, code::PROTOCOL_ERROR);
         self.streams.remember(id, Fate::Refused);
         self.strike()
+    }
+
+    /// Ends a stream and its call. Whether it had been answered, if there was one.
+    pub(super) fn break_off(&mut self, id: u32, error: &'static str) -> Option<bool> {
+        let mut stream = self.streams.remove(id)?;
+        end_broken(&mut stream, error);
+        Some(stream.answered)
     }
 
     pub(super) fn strike(&mut self) -> Result<(), Broken> {
@@ -492,16 +592,26 @@ impl<O: Observer> Mux<O> {
     /// Whether something of ours waits to travel with the frames of `from`, and one of them ends here.
     pub fn may_speak(&self, from: Side) -> bool {
         let reader = if from == Side::Client { &self.client } else { &self.service };
-        reader.settled && reader.inside.is_none() && self.waiting(from) > 0
+        let released = from == Side::Client && !self.released.is_empty();
+        reader.settled && reader.inside.is_none() && (released || self.waiting(from) > 0)
     }
 
-    /// Hands over what [`Mux::may_speak`] told of.
-    pub fn speak(&mut self, from: Side, out: &mut Vec<u8>) {
+    /// Hands over what [`Mux::may_speak`] told of. How much of it is our own.
+    pub fn speak(&mut self, from: Side, out: &mut Vec<u8>) -> usize {
+        if from == Side::Client {
+            out.append(&mut self.released);
+        }
+        let before = out.len();
         let reader = self.reader(from);
         out.append(&mut reader.inject);
-        if reader.owed > 0 {
-            frame::put_window(out, std::mem::take(&mut reader.owed));
+        let owed = std::mem::take(&mut reader.owed);
+        if owed > 0 {
+            frame::put_window(out, owed);
         }
+        if from == Side::Service {
+            self.window += i64::from(owed);
+        }
+        out.len() - before
     }
 
     /// How much of the frame that is being passed in pieces is still to come.

@@ -3,13 +3,24 @@
 use super::super::hpack::{Bounds, put_literal};
 use super::*;
 use crate::head::Head;
+use crate::relay::Commit;
 use crate::relay::parse::RequestFraming;
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+#[path = "gate_tests.rs"]
+mod gate;
 
 /// What the observer was told, in words, and how far the streams' bytes had been passed then.
 #[derive(Clone, Default)]
-struct Log(Rc<RefCell<Vec<String>>>);
+struct Log(Rc<RefCell<Vec<String>>>, Disk);
+
+/// What the disk says to the commits of a path; of others it has not finished writing.
+type Disk = Arc<Mutex<HashMap<String, Result<(), Refusal>>>>;
 
 impl Log {
     fn add(&self, line: String) {
@@ -44,6 +55,17 @@ impl Observer for Log {
 }
 
 impl Call for Seen {
+    fn hold(&self) -> Option<usize> {
+        self.path.starts_with("/strict").then_some(100)
+    }
+    fn commit(&mut self, whole: bool) -> Commit {
+        self.log.add(format!("commit {} {} {whole}", self.path, self.bodies[0].len()));
+        let (disk, path) = (self.log.1.clone(), self.path.clone());
+        Box::pin(std::future::poll_fn(move |_| match disk.lock().unwrap().get(&path) {
+            Some(result) => Poll::Ready(*result),
+            None => Poll::Pending,
+        }))
+    }
     fn request_body(&mut self, bytes: &[u8]) {
         self.bodies[0].extend_from_slice(bytes);
     }
@@ -89,6 +111,7 @@ struct World {
     pending: [Vec<u8>; 2],
     out: Out,
     longest_wait: usize,
+    now: Instant,
 }
 
 impl World {
@@ -100,7 +123,7 @@ impl World {
         let log = Log::default();
         let mux = mux(&log, limits);
         let (pending, out) = Default::default();
-        let mut world = World { mux, log, pending, out, longest_wait: 0 };
+        let mut world = World { mux, log, pending, out, longest_wait: 0, now: Instant::now() };
         world.client(&settings(&[])).unwrap();
         world.service(&settings(&[])).unwrap();
         world.out = Out::default();
@@ -111,6 +134,7 @@ impl World {
         let pending = &mut self.pending[from as usize];
         pending.extend_from_slice(bytes);
         loop {
+            self.mux.poll_gate(&mut Context::from_waker(Waker::noop()), self.now);
             for side in [Side::Client, Side::Service] {
                 let out =
                     if side == Side::Client { &mut self.out.to_service } else { &mut self.out.to_client };
@@ -121,7 +145,8 @@ impl World {
             let out = if from == Side::Client { &mut self.out.to_service } else { &mut self.out.to_client };
             let step = self.mux.step(from, pending)?;
             let n = match step {
-                Step::More => break,
+                Step::Wait if from == Side::Client && !self.mux.is_stuck() => continue,
+                Step::More | Step::Wait => break,
                 Step::Pass(n) => {
                     out.extend_from_slice(&pending[..n]);
                     n
@@ -356,9 +381,12 @@ fn a_refused_stream_dies_alone() {
     assert_eq!(w.out.to_client, sibling[..sibling.len() - 4]);
     w.service(&sibling[sibling.len() - 4..]).unwrap();
     let answers = w.answers();
-    assert_eq!(answers[2], (kind::HEADERS, END | WHOLE, 3, b"\x08\x03503".to_vec()));
-    assert_eq!(answers[3], (kind::RST_STREAM, 0, 3, vec![0, 0, 0, 0]));
-    assert_eq!(answers[4], (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 6]), "its window is given back");
+    assert_eq!((answers[2].0, answers[2].1, answers[2].2), (kind::HEADERS, WHOLE, 3));
+    assert!(answers[2].3.starts_with(b"\x08\x03503"));
+    assert_eq!((answers[3].0, answers[3].1, answers[3].2), (kind::DATA, END, 3));
+    assert!(answers[3].3.ends_with(br#""reason":"journal_full"}"#));
+    assert_eq!(answers[4], (kind::RST_STREAM, 0, 3, vec![0, 0, 0, 0]));
+    assert_eq!(answers[5], (kind::WINDOW_UPDATE, 0, 0, vec![0, 0, 0, 6]), "its window is given back");
     assert_eq!(w.requests(), [], "the service knows nothing of it");
     w.client(&[data(3, END, b""), reset(3, 0), data(1, END, b"x")].concat()).unwrap();
     w.service(&data(1, END, b"")).unwrap();

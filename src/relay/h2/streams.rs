@@ -20,6 +20,8 @@ pub struct Stream<C> {
     pub tunnel: bool,
     /// What is still to come of an announced length.
     pub left: Option<u64>,
+    /// The end of the request must not pass before a commit.
+    pub gated: bool,
 }
 
 impl<C> Stream<C> {
@@ -31,6 +33,7 @@ impl<C> Stream<C> {
             answered: false,
             tunnel: false,
             left: None,
+            gated: false,
         }
     }
 }

@@ -92,6 +92,24 @@ const cases = {
     const r = await call(session, post('/early'), { body: Buffer.alloc(1_000_000, 'x') });
     return [r.head[':status'], r.text];
   },
+  // Strict calls of every shape among others, all at once.
+  async strict(session) {
+    const same = { 'x-same': 'one value', 'x-other': 'another' };
+    const large = Buffer.alloc(300_000, 's');
+    const all = await Promise.all([
+      call(session, post('/slow', same), { body: 'x' }),
+      call(session, post('/strict/order', { ...same, 'content-type': 'application/json' }), { body: '{"n":1}' }),
+      call(session, post('/v1/upload', same), { body: large }),
+      call(session, { ':method': 'DELETE', ':path': '/strict/gone', ...same }),
+      call(session, post('/strict/trailed', same), { body: 'abc', trailers: { 'x-end': 'yes' } }),
+      call(session, post('/strict/large', { ...same, 'content-length': large.length }), { body: large }),
+      call(session, { ':path': '/strict/read', ...same }),
+      call(session, { ':path': '/download', ...same }),
+      call(session, post('/v1/orders', same), { body: 'after' }),
+    ]);
+    const again = await call(session, post('/v1/again', same), { body: large });
+    return [...all, again].map((r) => ({ ...r, head: r.head && r.head[':status'], type: r.head && r.head['content-type'] }));
+  },
   async slow(session) {
     console.log('started');
     const r = await call(session, post('/slow'), { body: 'x' });

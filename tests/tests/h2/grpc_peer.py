@@ -22,6 +22,11 @@ def unary(request, context):
     return b"echo " + request
 
 
+def strict(request, context):
+    print("called strict", flush=True)
+    return unary(request, context)
+
+
 def collect(requests, context):
     return b"+".join(requests)
 
@@ -44,7 +49,9 @@ def serve():
         "Spread": grpc.unary_stream_rpc_method_handler(spread),
         "Talk": grpc.stream_stream_rpc_method_handler(talk),
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("pkg.Echo", handlers),))
+    only = {"Unary": grpc.unary_unary_rpc_method_handler(strict)}
+    services = {"pkg.Echo": handlers, "pkg.Strict": only}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(*s) for s in services.items()])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(f"grpc ready port={port}", flush=True)
@@ -80,7 +87,20 @@ def ask(address):
     print(json.dumps(seen))
 
 
+def ask_strictly(address):
+    seen = []
+    with grpc.insecure_channel(address) as channel:
+        for method in ("/pkg.Strict/Unary", "/pkg.Echo/Unary"):
+            try:
+                seen.append(channel.unary_unary(method)(b"hello").decode())
+            except grpc.RpcError as error:
+                seen.append(error.code().name)
+    print(json.dumps(seen))
+
+
 if sys.argv[1] == "server":
     serve()
+elif sys.argv[1] == "strict":
+    ask_strictly(sys.argv[2])
 else:
     ask(sys.argv[2])

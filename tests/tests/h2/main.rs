@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "in tests a broken assumption shall end the test, with its place")]
 
 mod peers;
+mod storm;
+mod strict;
 
 use peers::{World, client, grpc_client, start_client};
 use serde_json::{Value, json};

@@ -36,6 +36,8 @@ const routes = {
 server.on('stream', (stream, headers, flags, raw) => {
   stream.on('error', () => {});
   const path = headers[':path'];
+  // Whatever is heard of a call is in the ledger, its end or not.
+  console.log(`called ${headers[':method']} ${path}`);
   if (path === '/early') {
     stream.respond({ ':status': 413 });
     return stream.end('too much', () => stream.close(http2.constants.NGHTTP2_NO_ERROR));

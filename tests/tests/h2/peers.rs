@@ -33,7 +33,7 @@ fn python() -> Command {
 
 /// A service and a sidecar in front of it, in a directory of their own.
 pub struct World {
-    _service: Process,
+    pub service: Process,
     pub sidecar: Sidecar,
     pub direct: String,
     dir: tempfile::TempDir,
@@ -41,28 +41,43 @@ pub struct World {
 
 impl World {
     pub async fn of_node() -> World {
-        World::start("origin", node("origin.js"), "origin ready ").await
+        World::start("origin", node("origin.js"), "origin ready ", &[], "").await
+    }
+
+    /// With more keys of `journal`, and perhaps another program that starts the sidecar.
+    pub async fn of_node_with(program: &[&str], more: &str) -> World {
+        World::start("origin", node("origin.js"), "origin ready ", program, more).await
     }
 
     pub async fn of_grpc() -> World {
-        let mut command = python();
-        command.arg("server");
-        World::start("grpc", command, "grpc ready ").await
+        World::of_grpc_with(&[], "").await
     }
 
-    async fn start(name: &str, command: Command, ready: &str) -> World {
+    pub async fn of_grpc_with(program: &[&str], more: &str) -> World {
+        let mut command = python();
+        command.arg("server");
+        World::start("grpc", command, "grpc ready ", program, more).await
+    }
+
+    async fn start(name: &str, command: Command, ready: &str, program: &[&str], more: &str) -> World {
         let dir = tempfile::tempdir().unwrap();
         let service = Process::start(name, command, dir.path());
         let words = service.ready(ready, START).await;
         let direct = format!("127.0.0.1:{}", words["port"]);
-        let sidecar = Sidecar::start(dir.path(), &yaml(&direct)).await;
-        World { _service: service, sidecar, direct, dir }
+        let sidecar = Sidecar::start_under(program, dir.path(), &yaml(&direct, more)).await;
+        World { service, sidecar, direct, dir }
     }
 
     /// In front of a service that somebody else has started.
     pub async fn before(upstream: &str) -> (Sidecar, tempfile::TempDir) {
+        World::before_with(upstream, "").await
+    }
+
+    /// The same with more lines of configuration.
+    pub async fn before_with(upstream: &str, lines: &str) -> (Sidecar, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        (Sidecar::start(dir.path(), &yaml(upstream)).await, dir)
+        let yaml = format!("{}{lines}\n", yaml(upstream, ""));
+        (Sidecar::start(dir.path(), &yaml).await, dir)
     }
 
     pub fn through(&self) -> String {
@@ -74,10 +89,9 @@ impl World {
     }
 }
 
-fn yaml(upstream: &str) -> String {
-    format!(
-        "service: t\nupstream: http://{upstream}\njournal: {{dir: journal}}\naudit: {{level: request_response}}\n"
-    )
+fn yaml(upstream: &str, more: &str) -> String {
+    let audit = "level: request_response, rules: [{match: {paths: ['/strict/**', '/pkg.Strict/*']}, delivery: strict}]";
+    format!("service: t\nupstream: http://{upstream}\njournal: {{dir: journal{more}}}\naudit: {{{audit}}}\n")
 }
 
 /// The completed events in a journal, in order: JSON in frames, in segments that are mapped files.
@@ -120,6 +134,13 @@ pub fn start_client(address: &str, case: &str, logs: &Path) -> Process {
 pub fn grpc_client(address: &str) -> Value {
     let mut command = python();
     command.arg("client").arg(address);
+    output(command)
+}
+
+/// What a gRPC client is told of one call each to a strict method and another one.
+pub fn grpc_strict(address: &str) -> Value {
+    let mut command = python();
+    command.arg("strict").arg(address);
     output(command)
 }
 

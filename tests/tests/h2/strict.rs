@@ -1,0 +1,113 @@
+//! `strict` calls over HTTP/2: on the disk before the service hears of them, or refused, alone.
+//!
+//! The disk is made to fail or to hang by `strace`; where a machine does not allow that, the test says so.
+
+use super::peers::{World, client, grpc_strict};
+use harness::Process;
+use serde_json::{Value, json};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// `strace` that does this to the calls that write to the disk.
+fn strace(inject: &str) -> Option<Vec<String>> {
+    let words = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=msync"];
+    let mut words: Vec<String> = words.map(Into::into).to_vec();
+    let try_it = Command::new("strace").args(&words[1..]).arg("true").stderr(Stdio::null()).status();
+    if !try_it.is_ok_and(|status| status.success()) {
+        println!("left out: `strace` does not work here");
+        return None;
+    }
+    words.extend(["-e".to_owned(), format!("inject=msync:{inject}")]);
+    Some(words)
+}
+
+fn borrowed(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}
+
+/// What the service has heard of, in any order.
+fn ledger(service: &Process) -> Vec<String> {
+    let said = service.said();
+    let mut calls: Vec<String> =
+        said.lines().filter_map(|line| Some(line.strip_prefix("called ")?.to_owned())).collect();
+    calls.sort_unstable();
+    calls
+}
+
+/// Path, status, and whether there is a body, of each call the client made.
+fn told(seen: &Value) -> Vec<(&str, i64, bool)> {
+    let told = |r: &'_ Value| (r["head"].as_i64().unwrap_or_default(), r["length"] != 0);
+    let all = seen.as_array().unwrap().iter();
+    all.map(|r| (r["path"].as_str().unwrap(), told(r).0, told(r).1)).collect()
+}
+
+const MUTATING: [&str; 4] = ["/strict/order", "/strict/gone", "/strict/trailed", "/strict/large"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sound_disk_changes_nothing() {
+    let world = World::of_node_with(&[], "").await;
+    let direct = client(&world.direct, "strict");
+    assert_eq!(told(&direct).len(), 10);
+    assert_eq!(direct, client(&world.through(), "strict"));
+    let events = world.events();
+    for path in MUTATING {
+        let event = events.iter().find(|e| e["http"]["path"] == path).unwrap();
+        assert_eq!((&event["delivery"], &event["outcome"]), (&json!("strict"), &json!("success")), "{path}");
+    }
+    let order = events.iter().find(|e| e["http"]["path"] == "/strict/order").unwrap();
+    assert_eq!(order["request"]["body"], "{\"n\":1}");
+}
+
+/// Those that may change something are refused, and no others; of them the service hears nothing.
+fn only_strict_calls_are_refused(world: &World, seen: &Value) {
+    for (path, status, body) in told(seen) {
+        let refused = MUTATING.contains(&path);
+        assert_eq!((status, body), (if refused { 503 } else { 200 }, true), "{path}: {seen}");
+    }
+    for refused in seen.as_array().unwrap().iter().filter(|r| r["head"] == 503) {
+        assert_eq!(refused["type"], "application/problem+json");
+        let problem: Value = serde_json::from_str(refused["text"].as_str().unwrap()).unwrap();
+        assert_eq!(problem["reason"], "not_durable");
+    }
+    let heard = ["GET /download", "GET /strict/read", "POST /slow", "POST /v1/again", "POST /v1/orders"];
+    assert_eq!(ledger(&world.service), [&heard[..], &["POST /v1/upload"]].concat());
+    let events = world.events();
+    for path in MUTATING {
+        let of_it: Vec<&Value> = events.iter().filter(|e| e["http"]["path"] == path).collect();
+        assert_eq!(of_it.len(), 1, "{path}");
+        assert_eq!((&of_it[0]["error"], &of_it[0]["http"]["status"]), (&json!("not_durable"), &json!(503)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_disk_that_fails_strict_calls_die_alone() {
+    let Some(strace) = strace("error=EIO") else { return };
+    let world = World::of_node_with(&borrowed(&strace), "").await;
+    let seen = client(&world.through(), "strict");
+    only_strict_calls_are_refused(&world, &seen);
+    let metrics = world.sidecar.metrics().await;
+    assert!(metrics.contains("sidelog_refused_total{reason=\"not_durable\"} 4\n"), "{metrics}");
+    assert!(metrics.contains("sidelog_open_calls 0\n"), "{metrics}");
+    assert!(metrics.contains("sidelog_http2_connections_total 1\n"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_is_waited_for_as_long_as_configured() {
+    let Some(strace) = strace("delay_enter=60000000") else { return };
+    let world = World::of_node_with(&borrowed(&strace), ", sync_timeout: 300ms").await;
+    let begun = Instant::now();
+    let seen = client(&world.through(), "strict");
+    only_strict_calls_are_refused(&world, &seen);
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_is_told_that_a_strict_call_was_not_made() {
+    let world = World::of_grpc_with(&[], "").await;
+    assert_eq!(grpc_strict(&world.through()), json!(["echo hello", "echo hello"]));
+    assert_eq!(ledger(&world.service), ["strict"]);
+    let Some(strace) = strace("error=EIO") else { return };
+    let world = World::of_grpc_with(&borrowed(&strace), "").await;
+    assert_eq!(grpc_strict(&world.through()), json!(["UNAVAILABLE", "echo hello"]));
+    assert_eq!(ledger(&world.service), [""; 0]);
+}
