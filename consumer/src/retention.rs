@@ -30,6 +30,8 @@ pub enum RetentionError {
     Mutation(#[from] MutationError),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    #[error("rows of {0} changed while they were archived; run the same command again")]
+    Changed(u32),
 }
 
 /// What is due in one month of a table.
@@ -133,6 +135,8 @@ impl Expiry<'_> {
     /// Does it.
     pub async fn run(&self) -> Result<Done, RetentionError> {
         let id = Uuid::now_v7();
+        // An erasure that is under way must not change rows while they are archived.
+        mutations::done(self.store, self.patience).await?;
         // What arrives from now on is for the next run: it could be removed without being archived.
         let fence: i64 = self.store.one("SELECT toUnixTimestamp64Milli(now64(3))").await?;
         let mut done = Done { due: self.find().await?, ..Done::default() };
@@ -186,7 +190,8 @@ impl Expiry<'_> {
             "{rows} AND {PLACE} NOT IN (SELECT producer, boot, seq FROM removed WHERE why = 'expired')"
         );
         let columns = columns(self.store, &due.table).await?;
-        let counted: (u64, String) = self.store.one(&count_sql(&due.table, &fresh, &columns)).await?;
+        let count = count_sql(&due.table, &fresh, &columns);
+        let counted: (u64, String) = self.store.one(&count).await?;
         if counted.0 == 0 {
             return Ok(None);
         }
@@ -196,7 +201,13 @@ impl Expiry<'_> {
             due.table
         );
         let select = self.store.client().query_raw(&select);
-        Ok(Some(archive.export(&due.table, due.month, select, counted, columns).await?))
+        let entry = archive.export(&due.table, due.month, select, counted.clone(), columns).await?;
+        // An erasure beside this: the file may hold what is to be forgotten.
+        if self.store.one::<(u64, String)>(&count).await? != counted {
+            archive.replace(&entry, None).await?;
+            return Err(RetentionError::Changed(due.month));
+        }
+        Ok(Some(entry))
     }
 
     async fn mark(&self, id: Uuid, table: &str, rows: &str) -> Result<(), RetentionError> {
