@@ -85,6 +85,7 @@ pub(super) struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka: Option<At<Kafka>>,
     pub clickhouse: ClickHouse,
+    pub retention: Retention,
     pub admin: Admin,
     pub relay: Relay,
     pub standalone: Standalone,
@@ -524,6 +525,76 @@ pub(super) struct ClickHouse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"main")]
     pub cluster: Option<At<String>>,
+    pub readers: Readers,
+}
+
+/// What one question may cost those who read (`sidelog-consumer access`).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Readers {
+    /// Rows of an answer.
+    #[schemars(range(min = 1), example = 1_000_000)]
+    pub max_rows: At<u64>,
+    /// Bytes of an answer.
+    #[schemars(example = &"1GiB")]
+    pub max_bytes: At<Size>,
+    /// How long it may take, at least 1s.
+    #[schemars(example = &"60s")]
+    pub max_time: At<Span>,
+    /// Memory of the server that it may take.
+    #[schemars(example = &"2GiB")]
+    pub max_memory: At<Size>,
+}
+
+/// When events expire. `sidelog-consumer retention` removes what has.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Retention {
+    /// Days that an event is kept; 0: for ever.
+    #[schemars(range(max = 36_500), example = 400)]
+    pub days: At<u32>,
+    /// Days that its bodies are kept; 0: as long as the event.
+    #[schemars(range(max = 36_500), example = 90)]
+    pub body_days: At<u32>,
+    /// First match wins over these.
+    pub rules: Vec<At<RetentionRule>>,
+    /// A directory: events are put there as Parquet files before they are removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"/var/lib/sidelog-archive")]
+    pub archive: Option<At<String>>,
+}
+
+/// Events that are kept for another time.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["match"]))]
+pub(super) struct RetentionRule {
+    /// Every kind that is given must fit; within a kind, one is enough.
+    #[serde(rename = "match")]
+    #[schemars(example = serde_json::json!({"tenants": ["acme"]}))]
+    pub matches: At<RetentionMatch>,
+    /// Days; `retention.days` where this is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 36_500), example = 3650)]
+    pub days: Option<At<u32>>,
+    /// Days; `retention.body_days` where this is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 36_500), example = 400)]
+    pub body_days: Option<At<u32>>,
+}
+
+/// At least one kind is needed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RetentionMatch {
+    /// Tenants.
+    #[schemars(schema_with = "text_or_list")]
+    pub tenants: Texts,
+    /// Services.
+    #[schemars(schema_with = "text_or_list")]
+    pub services: Texts,
+    /// Levels that the events were recorded at.
+    pub levels: Vec<At<Level>>,
 }
 
 /// Addresses for operators.
@@ -633,6 +704,7 @@ impl Default for File {
             journal: Journal::default(),
             kafka: None,
             clickhouse: ClickHouse::default(),
+            retention: Retention::default(),
             admin: Admin::default(),
             relay: Relay::default(),
             standalone: Standalone::default(),
@@ -751,6 +823,18 @@ impl Default for ClickHouse {
             user: text("default"),
             password_file: None,
             cluster: None,
+            readers: Readers::default(),
+        }
+    }
+}
+
+impl Default for Readers {
+    fn default() -> Self {
+        Readers {
+            max_rows: At::unset(1_000_000u64),
+            max_bytes: At::unset(Size("1GiB".into())),
+            max_time: At::unset(Span("60s".into())),
+            max_memory: At::unset(Size("2GiB".into())),
         }
     }
 }
