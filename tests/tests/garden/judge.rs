@@ -1,0 +1,193 @@
+//! A server's ledger, the journal and the answers, held against each other.
+//!
+//! Every message has a number, and all that comes of it has that number in its target: `/m/N` the
+//! message, `/s/N` a request hidden in it, `/p/N` the probe behind it.
+
+use crate::origins::Call;
+use harness::recorded;
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// What the client of message `n` received.
+pub struct Seen {
+    pub n: usize,
+    pub received: Vec<u8>,
+}
+
+impl Seen {
+    pub fn probe_answered(&self) -> bool {
+        self.marks().contains(&format!("p/{}", self.n))
+    }
+
+    /// Of the executed calls it was told of, in that order.
+    fn marks(&self) -> Vec<String> {
+        let text = String::from_utf8_lossy(&self.received);
+        let mark = |line: &str| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("x-mark").then(|| value.to_owned())
+        };
+        text.split("\r\n").filter_map(mark).collect()
+    }
+}
+
+/// Whether a final answer has begun: its head is complete.
+pub fn has_answer(received: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(received);
+    let whole = text.rsplit_once("\r\n\r\n").map_or("", |(heads, _)| heads);
+    !whole.is_empty() && whole.split("\r\n\r\n").any(|head| !head.starts_with("HTTP/1.1 1"))
+}
+
+/// Everything that is wrong, with the number of the message it is about.
+pub fn faults(ledger: &[Call], events: &[Value], seen: &[Seen]) -> Vec<(Option<usize>, String)> {
+    let mut calls: HashMap<Option<usize>, Vec<&Call>> = HashMap::new();
+    ledger.iter().for_each(|call| calls.entry(number(&call.target)).or_default().push(call));
+    let mut told: HashMap<Option<usize>, Vec<&Value>> = HashMap::new();
+    // A refused request never became a call.
+    for event in events.iter().filter(|event| event["error"] != "refused") {
+        told.entry(number(&target(event))).or_default().push(event);
+    }
+    let mut numbers: Vec<_> = calls.keys().chain(told.keys()).copied().collect();
+    numbers.sort();
+    numbers.dedup();
+    let mut faults = Vec::new();
+    for n in numbers {
+        let calls = calls.get(&n).map_or(&[][..], Vec::as_slice);
+        let told = told.get(&n).map_or(&[][..], Vec::as_slice);
+        faults.extend(recorded_truly(calls, told).into_iter().map(|fault| (n, fault)));
+    }
+    for seen in seen {
+        let calls = calls.get(&Some(seen.n)).map_or(&[][..], Vec::as_slice);
+        faults.extend(answered_in_order(calls, seen).map(|fault| (Some(seen.n), fault)));
+    }
+    faults
+}
+
+/// Each executed call has one event that says so, each answered event its call.
+fn recorded_truly(calls: &[&Call], events: &[&Value]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut left = events.to_vec();
+    for call in calls {
+        if let Some(at) = left.iter().position(|event| same_request(event, call) && same_body(event, call)) {
+            left.remove(at);
+        } else if let Some(at) = left.iter().position(|event| same_request(event, call)) {
+            let event = left.remove(at);
+            let body = call.body.escape_ascii();
+            faults.push(format!("executed with the body {body:?}, the event says {}", event["request"]));
+        } else {
+            let others: Vec<String> = left.iter().map(|event| event["http"].to_string()).collect();
+            faults.push(format!(
+                "executed without an event: {} {}; events {others:?}",
+                call.method, call.target
+            ));
+        }
+    }
+    let answered = left.iter().filter(|event| event["http"]["status"] == 200);
+    faults
+        .extend(answered.map(|event| format!("an event of a call that was not executed: {}", event["http"])));
+    faults
+}
+
+/// A client is told of its own calls, in the order in which they were executed.
+fn answered_in_order(calls: &[&Call], seen: &Seen) -> Option<String> {
+    let marks = seen.marks();
+    let mut executed = calls.iter().filter_map(|call| mark(&call.target));
+    let in_order = marks.iter().filter(|mark| *mark != "none").all(|mark| executed.any(|e| e == *mark));
+    (!in_order).then(|| {
+        let targets: Vec<&str> = calls.iter().map(|call| call.target.as_str()).collect();
+        format!("answered as {marks:?}, executed {targets:?}")
+    })
+}
+
+fn same_request(event: &Value, call: &Call) -> bool {
+    let said = target(event);
+    // Some servers give their applications the path of an absolute target, or drop an empty query.
+    let path = said.strip_prefix("http://a").unwrap_or(&said);
+    event["http"]["method"] == call.method.as_str()
+        && [said.as_str(), path].contains(&call.target.strip_suffix('?').unwrap_or(&call.target))
+}
+
+fn same_body(event: &Value, call: &Call) -> bool {
+    let digest = if call.body.is_empty() { Value::Null } else { recorded::digest(&call.body).into() };
+    event["request"]["bytes"] == call.body.len() && event["request"]["digest"] == digest
+}
+
+/// Path and query as they were recorded.
+fn target(event: &Value) -> String {
+    let path = event["http"]["path"].as_str().unwrap_or_default();
+    match event["http"]["query"].as_str() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    }
+}
+
+/// `m/N`, `s/N` or `p/N` in a target.
+fn mark(target: &str) -> Option<&str> {
+    let kind = |at: usize| matches!(target.as_bytes().get(at), Some(b'm' | b's' | b'p'));
+    let digits = |at: usize| {
+        let digits = target.bytes().skip(at + 2).take_while(u8::is_ascii_digit).count();
+        (target.as_bytes().get(at + 1) == Some(&b'/') && digits > 0)
+            .then(|| target.get(at..at + 2 + digits))?
+    };
+    (0..target.len()).filter(|at| kind(*at)).find_map(digits)
+}
+
+fn number(target: &str) -> Option<usize> {
+    mark(target)?.split_once('/')?.1.parse().ok()
+}
+
+/// The test of the test: what is recorded wrongly, or not at all, is noticed.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn call(target: &str, body: &[u8]) -> Call {
+        Call { method: "POST".into(), target: target.into(), body: body.into() }
+    }
+
+    fn event(path: &str, body: &[u8]) -> Value {
+        json!({"http": {"method": "POST", "path": path, "status": 200},
+            "request": {"bytes": body.len(), "digest": recorded::digest(body)}})
+    }
+
+    fn seen(marks: &[&str]) -> Seen {
+        let answer =
+            |mark: &&str| format!("HTTP/1.1 200 OK\r\nX-Mark: {mark}\r\nContent-Length: 2\r\n\r\nok");
+        Seen { n: 7, received: marks.iter().map(answer).collect::<String>().into() }
+    }
+
+    #[test]
+    fn what_agrees_holds() {
+        let ledger = [call("/m/7", b"abc"), call("/p/7", b"probe")];
+        let events = [event("/m/7", b"abc"), event("/p/7", b"probe")];
+        assert_eq!(faults(&ledger, &events, &[seen(&["m/7", "p/7"])]), []);
+        assert!(seen(&["m/7", "p/7"]).probe_answered());
+    }
+
+    #[test]
+    fn a_smuggled_call_is_noticed() {
+        let ledger = [call("/m/7", b""), call("/s/7", b"z"), call("/p/7", b"probe")];
+        let events = [event("/m/7", b"abc"), event("/p/7", b"probe")];
+        let found = faults(&ledger, &events, &[seen(&["m/7", "s/7"])]);
+        assert_eq!(found.len(), 2, "another body, and a call without an event: {found:?}");
+        let found = faults(&ledger, &events, &[seen(&["p/7", "s/7"])]);
+        assert_eq!(found.len(), 3, "answered out of order too: {found:?}");
+    }
+
+    #[test]
+    fn an_event_of_nothing_and_a_strangers_answer_are_noticed() {
+        let events = [event("/m/7", b"abc")];
+        assert_eq!(faults(&[], &events, &[]).len(), 1);
+        assert_eq!(faults(&[call("/m/7", b"abc")], &events, &[seen(&["m/8"])]).len(), 1);
+        let mut other = events.clone();
+        *other[0].pointer_mut("/http/method").unwrap() = "GET".into();
+        assert_eq!(faults(&[call("/m/7", b"abc")], &other, &[]).len(), 2);
+    }
+
+    #[test]
+    fn an_interim_answer_is_none() {
+        assert!(!has_answer(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"));
+        assert!(has_answer(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"));
+        assert!(!has_answer(b""));
+    }
+}
