@@ -6,7 +6,7 @@ import java.util.regex.Pattern;
 
 /** The JDK's HttpServer. */
 class Origin {
-    static final Pattern MARK = Pattern.compile("[msp]/\\d+");
+    static final Pattern MARK = Pattern.compile("/([msp]/\\d+)");
 
     static String quoted(String text) {
         var out = new StringBuilder("\"");
@@ -25,7 +25,7 @@ class Origin {
                     + quoted(target) + ",\"body\":\"" + HexFormat.of().formatHex(body) + "\"}");
             }
             var found = MARK.matcher(target);
-            exchange.getResponseHeaders().set("X-Mark", found.find() ? found.group() : "none");
+            exchange.getResponseHeaders().set("X-Mark", found.find() ? found.group(1) : "none");
             boolean head = exchange.getRequestMethod().equals("HEAD");
             exchange.sendResponseHeaders(200, head ? -1 : 2);
             if (!head) exchange.getResponseBody().write("ok".getBytes());

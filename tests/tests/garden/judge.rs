@@ -12,6 +12,9 @@ use std::collections::HashMap;
 pub struct Seen {
     pub n: usize,
     pub received: Vec<u8>,
+    /// Neither an answer to the probe nor an end of the connection came, until it said that no more
+    /// would follow.
+    pub waiting: bool,
 }
 
 impl Seen {
@@ -57,7 +60,9 @@ pub fn faults(ledger: &[Call], events: &[Value], seen: &[Seen]) -> Vec<(Option<u
     }
     for seen in seen {
         let calls = calls.get(&Some(seen.n)).map_or(&[][..], Vec::as_slice);
-        faults.extend(answered_in_order(calls, seen).map(|fault| (Some(seen.n), fault)));
+        let told = told.get(&Some(seen.n)).map_or(&[][..], Vec::as_slice);
+        let found = answered_in_order(calls, seen).into_iter().chain(probe_swallowed(calls, told, seen));
+        faults.extend(found.map(|fault| (Some(seen.n), fault)));
     }
     faults
 }
@@ -66,13 +71,15 @@ pub fn faults(ledger: &[Call], events: &[Value], seen: &[Seen]) -> Vec<(Option<u
 fn recorded_truly(calls: &[&Call], events: &[&Value]) -> Vec<String> {
     let mut faults = Vec::new();
     let mut left = events.to_vec();
+    // Of two events alike, the answered one is that of the executed call.
+    left.sort_by_key(|event| event["http"]["status"] != 200);
     for call in calls {
         if let Some(at) = left.iter().position(|event| same_request(event, call) && same_body(event, call)) {
             left.remove(at);
         } else if let Some(at) = left.iter().position(|event| same_request(event, call)) {
             let event = left.remove(at);
             let body = call.body.escape_ascii();
-            faults.push(format!("executed with the body {body:?}, the event says {}", event["request"]));
+            faults.push(format!("executed with the body \"{body}\", the event says {}", event["request"]));
         } else {
             let others: Vec<String> = left.iter().map(|event| event["http"].to_string()).collect();
             faults.push(format!(
@@ -98,12 +105,21 @@ fn answered_in_order(calls: &[&Call], seen: &Seen) -> Option<String> {
     })
 }
 
+/// The sidecar read the probe as a request, the server as a part of something that it waits for the
+/// rest of: they disagree about where a message ends.
+fn probe_swallowed(calls: &[&Call], events: &[&Value], seen: &Seen) -> Option<String> {
+    let probe = format!("/p/{}", seen.n);
+    let recorded = events.iter().any(|event| target(event) == probe);
+    let executed = calls.iter().any(|call| call.target == probe);
+    (seen.waiting && recorded && !executed).then(|| "the probe was swallowed".to_owned())
+}
+
 fn same_request(event: &Value, call: &Call) -> bool {
     let said = target(event);
     // Some servers give their applications the path of an absolute target, or drop an empty query.
-    let path = said.strip_prefix("http://a").unwrap_or(&said);
+    let path = said.split_once("://").and_then(|(_, rest)| rest.find('/').and_then(|at| rest.get(at..)));
     event["http"]["method"] == call.method.as_str()
-        && [said.as_str(), path].contains(&call.target.strip_suffix('?').unwrap_or(&call.target))
+        && [Some(said.as_str()), path].contains(&Some(call.target.strip_suffix('?').unwrap_or(&call.target)))
 }
 
 fn same_body(event: &Value, call: &Call) -> bool {
@@ -111,24 +127,25 @@ fn same_body(event: &Value, call: &Call) -> bool {
     event["request"]["bytes"] == call.body.len() && event["request"]["digest"] == digest
 }
 
-/// Path and query as they were recorded.
+/// Path and query as they were recorded, a char a byte.
 fn target(event: &Value) -> String {
     let path = event["http"]["path"].as_str().unwrap_or_default();
-    match event["http"]["query"].as_str() {
+    let text = match event["http"]["query"].as_str() {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
-    }
+    };
+    text.bytes().map(char::from).collect()
 }
 
-/// `m/N`, `s/N` or `p/N` in a target.
+/// `m/N`, `s/N` or `p/N` behind a slash in a target.
 fn mark(target: &str) -> Option<&str> {
-    let kind = |at: usize| matches!(target.as_bytes().get(at), Some(b'm' | b's' | b'p'));
-    let digits = |at: usize| {
-        let digits = target.bytes().skip(at + 2).take_while(u8::is_ascii_digit).count();
-        (target.as_bytes().get(at + 1) == Some(&b'/') && digits > 0)
-            .then(|| target.get(at..at + 2 + digits))?
+    let marked = |at: usize| {
+        let rest = target.get(at + 1..)?;
+        let digits = rest.bytes().skip(2).take_while(u8::is_ascii_digit).count();
+        let is_mark = ["m/", "s/", "p/"].iter().any(|kind| rest.starts_with(kind)) && digits > 0;
+        is_mark.then(|| rest.get(..2 + digits))?
     };
-    (0..target.len()).filter(|at| kind(*at)).find_map(digits)
+    target.match_indices('/').find_map(|(at, _)| marked(at))
 }
 
 fn number(target: &str) -> Option<usize> {
@@ -153,7 +170,7 @@ mod tests {
     fn seen(marks: &[&str]) -> Seen {
         let answer =
             |mark: &&str| format!("HTTP/1.1 200 OK\r\nX-Mark: {mark}\r\nContent-Length: 2\r\n\r\nok");
-        Seen { n: 7, received: marks.iter().map(answer).collect::<String>().into() }
+        Seen { n: 7, received: marks.iter().map(answer).collect::<String>().into(), waiting: false }
     }
 
     #[test]
@@ -172,6 +189,17 @@ mod tests {
         assert_eq!(found.len(), 2, "another body, and a call without an event: {found:?}");
         let found = faults(&ledger, &events, &[seen(&["p/7", "s/7"])]);
         assert_eq!(found.len(), 3, "answered out of order too: {found:?}");
+    }
+
+    #[test]
+    fn a_swallowed_probe_is_noticed() {
+        let (ledger, events) = ([call("/m/7", b"abc")], [event("/m/7", b"abc"), event("/p/7", b"probe")]);
+        let mut events = events;
+        *events[1].pointer_mut("/http/status").unwrap() = Value::Null;
+        let mut seen = seen(&["m/7"]);
+        assert_eq!(faults(&ledger, &events, std::slice::from_ref(&seen)), [], "the server closed");
+        seen.waiting = true;
+        assert_eq!(faults(&ledger, &events, &[seen]).len(), 1);
     }
 
     #[test]

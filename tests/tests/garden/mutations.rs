@@ -41,7 +41,8 @@ pub enum Change {
 
 pub struct Mutation {
     pub bytes: Vec<u8>,
-    pub changes: Vec<Change>,
+    /// How it came about.
+    pub told: String,
 }
 
 /// How the message says how long it is, before anything is changed.
@@ -232,7 +233,7 @@ pub fn message(n: usize, catalogue: &[Change]) -> Mutation {
     let kind = if changes.iter().any(about_chunks) { [2, 3, 5][random.below(3)] } else { random.below(7) };
     let mut message = Message::new(n, kind);
     changes.iter().for_each(|change| message.change(change));
-    Mutation { bytes: message.bytes(), changes }
+    Mutation { bytes: message.bytes(), told: format!("{changes:?}") }
 }
 
 /// SplitMix64.

@@ -2,8 +2,6 @@
 package main
 
 import (
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -11,9 +9,10 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"strconv"
 )
 
-var mark = regexp.MustCompile(`[msp]/\d+`)
+var mark = regexp.MustCompile(`/([msp]/\d+)`)
 
 func latin(text string) string {
 	runes := make([]rune, 0, len(text))
@@ -29,10 +28,12 @@ func answer(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(400)
 		return
 	}
-	line, _ := json.Marshal(map[string]string{
-		"method": r.Method, "target": latin(r.RequestURI), "body": hex.EncodeToString(body)})
-	os.Stdout.Write(append(line, '\n'))
-	w.Header().Set("X-Mark", mark.FindString(r.RequestURI))
+	line := fmt.Sprintf(`{"method":%s,"target":%s,"body":"%x"}`,
+		strconv.QuoteToASCII(r.Method), strconv.QuoteToASCII(latin(r.RequestURI)), body)
+	os.Stdout.WriteString(line + "\n")
+	if found := mark.FindStringSubmatch(r.RequestURI); found != nil {
+		w.Header().Set("X-Mark", found[1])
+	}
 	w.Header().Set("Content-Length", "2")
 	io.WriteString(w, "ok")
 }

@@ -8,8 +8,8 @@ server.on('request', (request, response) => {
   request.on('end', () => {
     const {method, url: target} = request;
     fs.writeSync(1, JSON.stringify({method, target, body: Buffer.concat(parts).toString('hex')}) + '\n');
-    const found = target.match(/[msp]\/\d+/);
-    response.setHeader('X-Mark', found ? found[0] : 'none');
+    const found = target.match(/\/([msp]\/\d+)/);
+    response.setHeader('X-Mark', found ? found[1] : 'none');
     response.setHeader('Content-Length', '2');
     response.end('ok');
   });

@@ -15,8 +15,8 @@ def executed(method, target, body):
     """Writes the ledger; the mark of the request."""
     line = json.dumps({"method": method, "target": target, "body": body.hex()})
     os.write(1, line.encode() + b"\n")
-    found = re.search(r"[msp]/\d+", target)
-    return found.group() if found else "none"
+    found = re.search(r"/([msp]/\d+)", target)
+    return found.group(1) if found else "none"
 
 
 def latin(text):
