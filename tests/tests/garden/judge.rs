@@ -98,7 +98,10 @@ fn recorded_truly(calls: &[&Call], events: &[&Value]) -> Vec<String> {
 fn answered_in_order(calls: &[&Call], seen: &Seen) -> Option<String> {
     let marks = seen.marks();
     let mut executed = calls.iter().filter_map(|call| mark(&call.target));
-    let in_order = marks.iter().filter(|mark| *mark != "none").all(|mark| executed.any(|e| e == *mark));
+    let in_order = marks
+        .iter()
+        .filter(|mark| number(&format!("/{mark}")).is_some())
+        .all(|mark| executed.any(|e| e == *mark));
     (!in_order).then(|| {
         let targets: Vec<&str> = calls.iter().map(|call| call.target.as_str()).collect();
         format!("answered as {marks:?}, executed {targets:?}")
@@ -123,6 +126,12 @@ fn same_request(event: &Value, call: &Call) -> bool {
 }
 
 fn same_body(event: &Value, call: &Call) -> bool {
+    // Some servers answer before they have the body. Where the rest never came, the event says so, and
+    // no more can have been executed than it counted.
+    let bytes = event["request"]["bytes"].as_u64().unwrap_or_default();
+    if event["request"]["body_state"] == "aborted" && call.body.len() as u64 <= bytes {
+        return true;
+    }
     let digest = if call.body.is_empty() { Value::Null } else { recorded::digest(&call.body).into() };
     event["request"]["bytes"] == call.body.len() && event["request"]["digest"] == digest
 }
