@@ -8,11 +8,16 @@
 //! Crash anywhere: the batch is read again, and what had been stored is recognised by its
 //! `(producer, boot, seq)`.
 
+pub mod access;
+pub mod archive;
 pub mod dedup;
+pub mod erase;
 pub mod metrics;
 pub mod migrate;
+pub mod mutations;
 pub mod pipeline;
 pub mod ranges;
+pub mod retention;
 pub mod serve;
 pub mod source;
 pub mod store;

@@ -1,5 +1,7 @@
 //! `sidelog-consumer`: the command line, and the exit codes.
 
+mod admin;
+
 use clap::{Args, Parser, Subcommand};
 use prometheus_client::registry::Registry;
 use sidelog::config::{self, Config};
@@ -56,6 +58,18 @@ enum Command {
         #[arg(long, value_name = "UUID")]
         producer: Option<Uuid>,
     },
+    /// Make or update the roles, the readers' limits and the tenants' views.
+    Access(admin::AccessArgs),
+    /// Let a user read a tenant's rows.
+    Grant(admin::GrantArgs),
+    /// Let a user no longer read a tenant's rows.
+    Revoke(admin::GrantArgs),
+    /// Forget a tenant, an actor, or whatever a text stands in.
+    Erase(admin::EraseArgs),
+    /// Remove what has expired, after it was archived where that is asked for.
+    Retention(admin::RetentionArgs),
+    /// Bring archived events back.
+    Restore(admin::RestoreArgs),
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +134,12 @@ fn main() -> ExitCode {
         (Some(Command::Verify { config, producer }), _) => {
             with_config(&config, |config| runtime.block_on(run_verify(&config, producer)))
         }
+        (Some(Command::Access(args)), _) => admin::access(&runtime, &args),
+        (Some(Command::Grant(args)), _) => admin::grant(&runtime, &args, true),
+        (Some(Command::Revoke(args)), _) => admin::grant(&runtime, &args, false),
+        (Some(Command::Erase(args)), _) => admin::erase(&runtime, &args),
+        (Some(Command::Retention(args)), _) => admin::retention(&runtime, &args),
+        (Some(Command::Restore(args)), _) => admin::restore(&runtime, &args),
         (None, Some(file)) => with_config(file, |config| runtime.block_on(run(&config, &args))),
         // clap has asked for --config already.
         (None, None) => ExitCode::from(2),

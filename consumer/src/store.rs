@@ -26,9 +26,11 @@ const TERMS: usize = 500;
 /// How long [`Store::settle`] waits for inserts of a consumer that is gone.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Every number of a producer, whichever table its record went to.
+/// Every number of a producer, whichever table its record went to. What was removed on purpose counts as
+/// stored: it must not come back.
 const POSITIONS: &str = "SELECT producer, boot, seq FROM events WHERE {where} \
      UNION ALL SELECT producer, boot, seq FROM open_calls WHERE {where} \
+     UNION ALL SELECT producer, boot, seq FROM removed WHERE {where} \
      UNION ALL SELECT producer, boot, seq \
        FROM (SELECT ts, producer, told_boot AS boot, seq FROM losses WHERE seq > 0) WHERE {where}";
 
@@ -181,6 +183,18 @@ impl Store {
         Ok(insert.end().await?)
     }
 
+    /// Adds rows for which a second time does no harm.
+    pub(crate) async fn append<T>(&self, table: &str, rows: &[T::Value<'_>]) -> Result<(), StoreError>
+    where
+        T: Row + RowWrite,
+    {
+        let mut insert = self.client.insert::<T>(table).await?;
+        for row in rows {
+            insert.write(row).await?;
+        }
+        Ok(insert.end().await?)
+    }
+
     /// Forgets what is known of the tables' columns: after an error, they may have changed.
     pub async fn forget_columns(&self) {
         self.client.clear_cached_metadata().await;
@@ -283,6 +297,11 @@ impl Store {
             POSITIONS.replace("{where}", condition)
         );
         Ok(self.rows::<RangeRow>(&sql).await?.into_iter().map(Range::from).collect())
+    }
+
+    /// The one row of such a question.
+    pub(crate) async fn one<T: RowOwned + RowRead>(&self, sql: &str) -> Result<T, StoreError> {
+        limited(self.client.query_raw(sql).fetch_one()).await
     }
 
     /// All rows of a question. Only for SQL of our own writing: nothing in it may come from outside.

@@ -21,6 +21,8 @@ pub struct Boot {
     pub first_seq: u64,
     pub last_seq: u64,
     pub records: u64,
+    /// On purpose.
+    pub removed: u64,
     pub known_lost: u64,
     pub missing: u64,
     /// RFC 3339, UTC.
@@ -55,13 +57,14 @@ impl fmt::Display for Report {
         for b in &self.boots {
             writeln!(
                 f,
-                "producer {} boot {} ({}): {} to {}, {} stored, {} known lost, {} missing, complete until {}",
+                "producer {} boot {} ({}): {} to {}, {} stored, {} removed, {} known lost, {} missing, complete until {}",
                 b.producer,
                 b.boot,
                 if b.service.is_empty() { "-" } else { &b.service },
                 b.first_seq,
                 b.last_seq,
                 b.records,
+                b.removed,
                 b.known_lost,
                 b.missing,
                 b.complete_until
@@ -84,7 +87,7 @@ pub async fn verify(store: &Store, producer: Option<Uuid>) -> Result<Report, Sto
     let which = producer.map(|id| format!("WHERE producer = '{id}'")).unwrap_or_default();
     let boots = store
         .rows(&format!(
-            "SELECT producer, boot, service, first_seq, last_seq, records, known_lost, missing, \
+            "SELECT producer, boot, service, first_seq, last_seq, records, removed, known_lost, missing, \
                formatDateTime(complete_until, '%Y-%m-%dT%H:%i:%SZ', 'UTC') AS complete_until \
              FROM completeness {which} ORDER BY producer, boot"
         ))

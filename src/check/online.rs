@@ -228,8 +228,10 @@ mod tests {
             answers.iter().map(answer).collect()
         });
         let password = Some(crate::config::Secret("hunter2".into()));
-        let config =
-            ClickHouse { url, database: "audit".into(), user: "writer".into(), password, cluster: None };
+        let time = std::time::Duration::from_secs(1);
+        let readers = crate::config::ReadLimits { max_rows: 1, max_bytes: 1, max_time: time, max_memory: 1 };
+        let (database, user) = ("audit".into(), "writer".into());
+        let config = ClickHouse { url, database, user, password, cluster: None, readers };
         (config, asked)
     }
 

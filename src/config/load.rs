@@ -7,8 +7,8 @@ use super::problem::{Help, Pos, Problems, Severity, nearest, one_of, shown, show
 use super::tree::At;
 use super::{
     Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Journal, Kafka, Level, Listen, OnFull,
-    Reason, Redact, Relay, Reload, Rule, Secret, Selector, Standalone, Unknown, Upstream, edges, properties,
-    units, yaml,
+    ReadLimits, Reason, Redact, Relay, Reload, Retention, RetentionRule, Rule, Secret, Selector, Standalone,
+    Unknown, Upstream, edges, properties, units, yaml,
 };
 use crate::extract::Source;
 use crate::sources::Sources;
@@ -70,6 +70,7 @@ pub(super) fn validate(file: &yaml::File, dir: &Path, problems: &mut Problems) -
         journal: check.journal(&file.journal),
         kafka: file.kafka.as_ref().map(|k| check.kafka(&k.value)),
         clickhouse: check.clickhouse(&file.clickhouse),
+        retention: check.retention(&file.retention),
         admin,
         relay: check.relay(&file.relay),
         tls,
@@ -574,6 +575,47 @@ impl Check<'_> {
             user: self.text(&clickhouse.user, "clickhouse.user"),
             password,
             cluster: cluster.map(|c| c.value.clone()),
+            readers: self.readers(&clickhouse.readers),
+        }
+    }
+
+    fn readers(&mut self, readers: &yaml::Readers) -> ReadLimits {
+        let max_time = self.duration(&readers.max_time, "clickhouse.readers.max_time");
+        if units::duration(&readers.max_time.value.0).is_ok_and(|time| time < Duration::from_secs(1)) {
+            self.error(readers.max_time.at, "`clickhouse.readers.max_time` must be at least 1s", ());
+        }
+        let sizes = 1 << 20..=u64::MAX >> 1;
+        ReadLimits {
+            max_rows: readers.max_rows.value,
+            max_bytes: self.size(&readers.max_bytes, "clickhouse.readers.max_bytes", sizes.clone()),
+            max_time,
+            max_memory: self.size(&readers.max_memory, "clickhouse.readers.max_memory", sizes),
+        }
+    }
+
+    fn retention(&mut self, retention: &yaml::Retention) -> Retention {
+        let rules = retention.rules.iter().map(|rule| {
+            let matches = &rule.value.matches.value;
+            let empty =
+                matches.tenants.is_empty() && matches.services.is_empty() && matches.levels.is_empty();
+            if empty && !rule.value.matches.is_unset() {
+                let help = "give `tenants`, `services` or `levels`; what holds for all goes to `retention`";
+                self.error(rule.at, "`match` of a retention rule must not be empty", help);
+            }
+            let values = |texts: &[At<String>]| texts.iter().map(|t| t.value.clone()).collect();
+            RetentionRule {
+                tenants: values(&matches.tenants),
+                services: values(&matches.services),
+                levels: matches.levels.iter().map(|l| l.value).collect(),
+                days: rule.value.days.as_ref().unwrap_or(&retention.days).value,
+                body_days: rule.value.body_days.as_ref().unwrap_or(&retention.body_days).value,
+            }
+        });
+        Retention {
+            rules: rules.collect(),
+            days: retention.days.value,
+            body_days: retention.body_days.value,
+            archive: retention.archive.as_ref().map(|dir| self.path(dir, "retention.archive")),
         }
     }
 

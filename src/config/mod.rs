@@ -172,6 +172,7 @@ pub struct Config {
     pub journal: Journal,
     pub kafka: Option<Kafka>,
     pub clickhouse: ClickHouse,
+    pub retention: Retention,
     pub admin: Admin,
     pub relay: Relay,
     pub standalone: Standalone,
@@ -535,6 +536,37 @@ pub struct ClickHouse {
     /// Read from `password_file` when the configuration was.
     pub password: Option<Secret>,
     pub cluster: Option<String>,
+    pub readers: ReadLimits,
+}
+
+/// What one question of a reader may cost ClickHouse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimits {
+    pub max_rows: u64,
+    pub max_bytes: u64,
+    pub max_time: Duration,
+    pub max_memory: u64,
+}
+
+/// When events expire; 0 days: never.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Retention {
+    pub days: u32,
+    pub body_days: u32,
+    /// First match wins over these.
+    pub rules: Vec<RetentionRule>,
+    /// Where events go before they are removed; relative to the working directory.
+    pub archive: Option<PathBuf>,
+}
+
+/// Every kind that is not empty must fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetentionRule {
+    pub tenants: Vec<String>,
+    pub services: Vec<String>,
+    pub levels: Vec<Level>,
+    pub days: u32,
+    pub body_days: u32,
 }
 
 /// A value that never shows in debug output, logs or `/config`.

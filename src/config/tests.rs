@@ -395,6 +395,27 @@ fn selectors_and_rules_know_their_place() {
 }
 
 #[test]
+fn retention_rules_inherit_what_they_leave_out() {
+    let Retention { rules, archive, .. } = with(
+        "retention:\n  days: 400\n  body_days: 90\n  archive: old\n  rules:\n  - match: {tenants: acme}\n    days: 0\n",
+    )
+    .retention;
+    assert_eq!((rules[0].days, rules[0].body_days, rules[0].tenants.len()), (0, 90, 1));
+    assert_eq!(archive.as_deref(), Some(Path::new("old")));
+    let told = refused(
+        "retention:\n  days: -1\n  rules:\n  - match: {}\n    days: 3\n  - match: {levels: [metdata]}\n",
+    );
+    for part in [
+        "sidelog.yaml:4:9: error: `retention.days` must be between 0 and 36500",
+        "sidelog.yaml:6:5: error: `match` of a retention rule must not be empty",
+        "sidelog.yaml:8:22: error: `metdata` is not a value of",
+        "did you mean `metadata`?",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+}
+
+#[test]
 fn networks_may_be_single_addresses() {
     let c = with("client_ip: {header: x-forwarded-for, trusted_proxies: [192.0.2.7, 10.1.2.3/8, '::1']}");
     // The usual spelling, whatever was typed.

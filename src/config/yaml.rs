@@ -5,10 +5,13 @@
 //! Refuses nothing by itself: text is judged in [`super::load`], where everything wrong is collected.
 
 mod edges;
+mod retention;
 
 pub(super) use edges::{
     ClientAuth, ForwardAddress, Http2, OtherUpgrades, ProxyProtocol, Tls, Upgrade, UpstreamTls,
 };
+
+pub(super) use retention::Retention;
 
 use super::tree::At;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -85,6 +88,7 @@ pub(super) struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka: Option<At<Kafka>>,
     pub clickhouse: ClickHouse,
+    pub retention: Retention,
     pub admin: Admin,
     pub relay: Relay,
     pub standalone: Standalone,
@@ -524,6 +528,25 @@ pub(super) struct ClickHouse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"main")]
     pub cluster: Option<At<String>>,
+    pub readers: Readers,
+}
+
+/// What one question may cost those who read (`sidelog-consumer access`).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Readers {
+    /// Rows of an answer.
+    #[schemars(range(min = 1), example = 1_000_000)]
+    pub max_rows: At<u64>,
+    /// Bytes of an answer.
+    #[schemars(example = &"1GiB")]
+    pub max_bytes: At<Size>,
+    /// How long it may take, at least 1s.
+    #[schemars(example = &"60s")]
+    pub max_time: At<Span>,
+    /// Memory of the server that it may take.
+    #[schemars(example = &"2GiB")]
+    pub max_memory: At<Size>,
 }
 
 /// Addresses for operators.
@@ -633,6 +656,7 @@ impl Default for File {
             journal: Journal::default(),
             kafka: None,
             clickhouse: ClickHouse::default(),
+            retention: Retention::default(),
             admin: Admin::default(),
             relay: Relay::default(),
             standalone: Standalone::default(),
@@ -751,6 +775,18 @@ impl Default for ClickHouse {
             user: text("default"),
             password_file: None,
             cluster: None,
+            readers: Readers::default(),
+        }
+    }
+}
+
+impl Default for Readers {
+    fn default() -> Self {
+        Readers {
+            max_rows: At::unset(1_000_000u64),
+            max_bytes: At::unset(Size("1GiB".into())),
+            max_time: At::unset(Span("60s".into())),
+            max_memory: At::unset(Size("2GiB".into())),
         }
     }
 }

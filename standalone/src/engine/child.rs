@@ -117,6 +117,7 @@ fn watch_parent(parent: u32) -> io::Result<()> {
     std::thread::Builder::new().name("parent-watch".into()).spawn(watch).map(drop)
 }
 
+/// Old parts are removed soon, not after half a minute: an erasure waits for that.
 fn render_config(data: &Path, users: &Path, port: u16) -> String {
     let xml = |path: &Path| {
         path.display().to_string().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
@@ -128,6 +129,11 @@ fn render_config(data: &Path, users: &Path, port: u16) -> String {
   <http_port>{port}</http_port>
   <users_config>{}</users_config>
   <timezone>UTC</timezone>
+  <merge_tree>
+    <cleanup_delay_period>2</cleanup_delay_period>
+    <max_cleanup_delay_period>2</max_cleanup_delay_period>
+    <cleanup_delay_period_random_add>0</cleanup_delay_period_random_add>
+  </merge_tree>
   <logger><level>warning</level><log>{}</log><size>10M</size><count>2</count></logger>
 </clickhouse>
 "#,
@@ -149,6 +155,9 @@ fn arguments(data: &Path, config: &Path) -> Vec<String> {
         &config,
         "--max_query_size",
         "262144",
+        // Heeded only here, and at `trace` the log would hold every question.
+        "--log-level",
+        "warning",
         "--structure",
         "l String",
         "--input-format",

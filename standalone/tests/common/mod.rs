@@ -51,3 +51,88 @@ pub fn login(account: &Account) -> String {
 pub fn as_user(engine: &Engine, account: &Account, sql: &str) -> (u16, String) {
     query(&engine.http_url, &login(account), "/", sql)
 }
+
+/// An engine with a users file of the test's own: `sidelog-standalone engine`, as by hand.
+pub struct Served {
+    pub url: String,
+    child: std::process::Child,
+}
+
+impl Served {
+    pub fn start(data: &Path, users: &str) -> Self {
+        let file = data.join("users.xml");
+        std::fs::write(&file, users).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_sidelog-standalone"))
+            .args(["engine", "--http-port", &port.to_string(), "--data"])
+            .arg(data)
+            .arg("--lib")
+            .arg(library())
+            .arg("--users")
+            .arg(file)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let url = format!("http://127.0.0.1:{port}");
+        let until = std::time::Instant::now() + READY;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(child.try_wait().unwrap().is_none(), "the engine has ended");
+            assert!(std::time::Instant::now() < until, "the engine does not answer");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { url, child }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// As a person would see it in a terminal, without colours.
+pub const PRETTY: &str = "/?default_format=PrettyCompactMonoBlock&output_format_pretty_color=0\
+    &output_format_pretty_row_numbers=0&output_format_pretty_max_value_width=400";
+
+/// A file of the repository.
+pub fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// Runs every ```sql block that a ```text block follows, and puts the answers there.
+fn answered(text: &str, mut ask: impl FnMut(&str) -> String) -> (String, usize) {
+    let (mut out, mut asked) = (String::new(), 0);
+    let mut parts = text.split("```sql\n");
+    out.push_str(parts.next().unwrap());
+    for part in parts {
+        let (sql, after) = part.split_once("```\n").expect("the block ends");
+        out.push_str(&format!("```sql\n{sql}```\n"));
+        let answer = ask(sql);
+        asked += 1;
+        match after.strip_prefix("```text\n") {
+            Some(shown) => {
+                let (_, rest) = shown.split_once("```\n").expect("the block ends");
+                out.push_str(&format!("```text\n{answer}\n```\n{rest}"));
+            }
+            None => out.push_str(after),
+        }
+    }
+    (out, asked)
+}
+
+/// Runs a document's questions and compares the answers. Returns how many there were.
+pub fn document(file: &str, ask: impl FnMut(&str) -> String) -> usize {
+    let path = root(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (fresh, asked) = answered(&text, ask);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &fresh).unwrap();
+    }
+    for (shown, real) in text.lines().zip(fresh.lines()) {
+        assert_eq!(shown, real, "{file} differs: UPDATE_GOLDEN=1 writes it anew");
+    }
+    assert_eq!(text.lines().count(), fresh.lines().count());
+    asked
+}
