@@ -71,8 +71,9 @@ pub fn faults(ledger: &[Call], events: &[Value], seen: &[Seen]) -> Vec<(Option<u
 fn recorded_truly(calls: &[&Call], events: &[&Value]) -> Vec<String> {
     let mut faults = Vec::new();
     let mut left = events.to_vec();
-    // Of two events alike, the answered one is that of the executed call.
-    left.sort_by_key(|event| event["http"]["status"] != 200);
+    // Of two events alike, the answered one is that of the executed call, and one of an absolute target
+    // is a path's only where no other is.
+    left.sort_by_key(|event| (event["http"]["status"] != 200, target(event).contains("://")));
     for call in calls {
         if let Some(at) = left.iter().position(|event| same_request(event, call) && same_body(event, call)) {
             left.remove(at);
