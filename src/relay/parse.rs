@@ -241,6 +241,11 @@ fn field<'a>(at: usize, line: &'a [u8], index: &mut HeadIndex) -> Result<(&'a [u
     if !is_field_value(rest) {
         return Err(refuse(400, "bad_field_value"));
     }
+    // Lawful white space, but a lenient parser takes `chunked` and a tab for a coding it does not know,
+    // and all that follows for its body.
+    if name.len() == 17 && rest.contains(&b'\t') && name.eq_ignore_ascii_case(b"transfer-encoding") {
+        return Err(refuse(400, "transfer_encoding"));
+    }
     let value = trim_ows(rest);
     let offset = value.as_ptr() as usize - line.as_ptr() as usize;
     index.fields.push((span(at, name.len()), span(at + offset, value.len())));
@@ -554,6 +559,8 @@ mod tests {
             ("Transfer-Encoding: identity\r\n", "transfer_encoding", 400),
             ("Transfer-Encoding: \"chunked\"\r\n", "transfer_encoding", 400),
             ("Transfer-Encoding:\x0bchunked\r\n", "bad_field_value", 400),
+            ("Transfer-Encoding: chunked\t\r\n", "transfer_encoding", 400),
+            ("Transfer-Encoding:\tchunked\r\n", "transfer_encoding", 400),
             ("Transfer-Encoding:\r\n chunked\r\n", "transfer_encoding", 400),
             ("Transfer_Encoding: chunked\r\n", "underscore_field", 400),
             ("Content_Length: 3\r\n", "underscore_field", 400),

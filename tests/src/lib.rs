@@ -16,6 +16,7 @@
 //! | [`deps`] | where an installed thing lies |
 //! | [`Chain`] | all of them in a row: OpenBao, sidecar, Kafka, consumer, ClickHouse |
 //! | [`load`] | many mixed calls to OpenBao by many clients |
+//! | [`recorded`] | the events in a journal, and the digests in them |
 //! | [`Canary`] | a secret, and whether a trace of it is to be found in files or text |
 
 mod bao;
@@ -28,6 +29,7 @@ pub mod origin;
 mod own;
 mod port;
 mod process;
+pub mod recorded;
 mod sql;
 mod wait;
 

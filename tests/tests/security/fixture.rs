@@ -8,17 +8,14 @@
 use crate::cases::{From, Payload, Words};
 use crate::oracle::ledger_and_events;
 use harness::origin::{End, Origin, PATIENCE, Peer, Request, Step, requests};
+use harness::recorded::{KEY, events};
 use harness::{Canary, Sidecar};
 use serde_json::Value;
-use sidelog_journal::{Journal, Kind, Options, Record};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
-/// The key of keyed digests. The oracle computes them anew.
-pub const KEY: &[u8] = b"a key for the security cases";
 
 /// The proxies a configuration may trust: `from: proxy`.
 pub const PROXIES: &str = "127.2.0.0/16";
@@ -180,26 +177,6 @@ fn risen(before: &[(String, u64)], after: &[(String, u64)]) -> Vec<String> {
         all.extend((then..*now).map(|_| reason.clone()));
     }
     all
-}
-
-/// Every completed event in a journal that nobody has open.
-pub fn events(journal: &Path) -> Vec<Value> {
-    let opened = Journal::open(Options::new(journal)).unwrap();
-    let (mut reader, mut records) = (opened.journal.reader(), Vec::new());
-    loop {
-        let before = records.len();
-        reader.next(Duration::ZERO, usize::MAX, usize::MAX, &mut records);
-        if records.len() == before {
-            break;
-        }
-    }
-    let ended = |record: &Record| match record.kind {
-        Kind::Data => Some(serde_json::from_slice(&record.payload).unwrap()),
-        // The intent of a call that lasted; its end comes behind it.
-        Kind::Open => None,
-        Kind::Loss { .. } => panic!("the journal lost something: {record:?}"),
-    };
-    records.iter().filter_map(ended).collect()
 }
 
 /// Those of one peer, in the order in which they were recorded.

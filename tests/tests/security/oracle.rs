@@ -9,11 +9,10 @@
 //! an object asks something else: `{"has": text}`, `{"lacks": text}`, `{"length": n}`.
 
 use crate::cases::{Payload, Words, filled};
-use crate::fixture::{KEY, Seen};
+use crate::fixture::Seen;
 use harness::origin::{End, Request};
-use hmac::{Hmac, KeyInit, Mac};
+pub use harness::recorded::digest as keyed_digest;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 /// Everything that is wrong with what came of a payload.
 pub fn faults(payload: &Payload, words: &Words, seen: &Seen, events: &[&Value]) -> Vec<String> {
@@ -136,15 +135,6 @@ pub fn is_plain_read(request: &Request) -> bool {
         && request.body.is_empty()
         && !overridden.iter().any(|name| request.field(name).is_some())
         && !request.target.contains("_method=")
-}
-
-/// `hmac-sha256:KEYID:HEX`, from the RFC and not from the code under test.
-pub fn keyed_digest(body: &[u8]) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let mut mac = Hmac::<Sha256>::new_from_slice(KEY).unwrap();
-    mac.update(body);
-    let id = hex(Sha256::digest(KEY).get(..4).unwrap());
-    format!("hmac-sha256:{id}:{}", hex(&mac.finalize().into_bytes()))
 }
 
 /// What is wrong with the members of an event.

@@ -1,0 +1,41 @@
+//! What a journal holds once its sidecar has ended, read by the crate that wrote it, and the keyed
+//! digests in it, computed anew from the RFC and not by the code under test.
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use sidelog_journal::{Journal, Kind, Options, Record};
+use std::path::Path;
+use std::time::Duration;
+
+/// The key of keyed digests, for a configuration's `pseudonym_key_file`.
+pub const KEY: &[u8] = b"a key for the security cases";
+
+/// Every completed event in a journal that nobody has open.
+pub fn events(journal: &Path) -> Vec<Value> {
+    let opened = Journal::open(Options::new(journal)).unwrap();
+    let (mut reader, mut records) = (opened.journal.reader(), Vec::new());
+    loop {
+        let before = records.len();
+        reader.next(Duration::ZERO, usize::MAX, usize::MAX, &mut records);
+        if records.len() == before {
+            break;
+        }
+    }
+    let ended = |record: &Record| match record.kind {
+        Kind::Data => Some(serde_json::from_slice(&record.payload).unwrap()),
+        // The intent of a call that lasted; its end comes behind it.
+        Kind::Open => None,
+        Kind::Loss { .. } => panic!("the journal lost something: {record:?}"),
+    };
+    records.iter().filter_map(ended).collect()
+}
+
+/// `hmac-sha256:KEYID:HEX` under [`KEY`].
+pub fn digest(body: &[u8]) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let mut mac = Hmac::<Sha256>::new_from_slice(KEY).unwrap();
+    mac.update(body);
+    let id = hex(Sha256::digest(KEY).get(..4).unwrap());
+    format!("hmac-sha256:{id}:{}", hex(&mac.finalize().into_bytes()))
+}
