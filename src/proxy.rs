@@ -4,13 +4,13 @@
 use crate::accept::{Accepted, Gate, Rejected};
 use crate::admin::{Admin, Scope};
 use crate::auditor::{Auditor, Faults, StartError};
-use crate::config::{Config, ForwardAddress};
+use crate::config::{Config, ForwardAddress, OtherUpgrades};
 use crate::emit::Shipper;
 use crate::exchange::Watcher;
 use crate::listen::{Bound, Listeners};
 use crate::policy::Paths;
 use crate::relay::buffer::Buffer;
-use crate::relay::{self, Connection, Forward, Protocol, Settings, Upgrade, Upgrades, h2};
+use crate::relay::{self, Connection, Forward, Others, Protocol, Settings, Upgrade, Upgrades, h2};
 use crate::reload::{Origin, Reloader};
 use crate::upstream::Upstream;
 use async_trait::async_trait;
@@ -204,7 +204,11 @@ fn settings(config: &Config) -> Settings {
         close_timeout: relay.close_timeout,
         upgrades: Arc::new(Upgrades {
             allowed: allowed.collect(),
-            refuse_others: relay.refuse_other_upgrades,
+            others: match relay.other_upgrades {
+                OtherUpgrades::Pass => Others::Pass,
+                OtherUpgrades::WithoutBody => Others::WithoutBody,
+                OtherUpgrades::Refuse => Others::Refuse,
+            },
         }),
         http2: h2::Limits { max_streams: relay.max_streams, max_resets: relay.max_resets },
     }

@@ -688,7 +688,7 @@ impl Check<'_> {
             stall_timeout: self.duration(&relay.stall_timeout, "relay.stall_timeout"),
             close_timeout: self.duration(&relay.close_timeout, "relay.close_timeout"),
             upgrades: edges::upgrades(self, &relay.upgrades),
-            refuse_other_upgrades: relay.other_upgrades.value == yaml::OtherUpgrades::Refuse,
+            other_upgrades: relay.other_upgrades.value,
             threads: relay.threads.value as usize,
         }
     }

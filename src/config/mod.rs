@@ -33,6 +33,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tree::At;
+pub use yaml::OtherUpgrades;
 
 /// `journal.dir` where the file does not say.
 pub const DEFAULT_JOURNAL_DIR: &str = "/var/lib/sidelog";
@@ -610,8 +611,8 @@ pub struct Relay {
     pub close_timeout: std::time::Duration,
     /// `Upgrade` protocols that may become a tunnel.
     pub upgrades: Vec<UpgradeRule>,
-    /// A request that offers another gets 400, instead of passing without a chance of a tunnel.
-    pub refuse_other_upgrades: bool,
+    /// What becomes of a request that offers another; it has no chance of a tunnel.
+    pub other_upgrades: OtherUpgrades,
     /// Worker threads; 0 = one per core.
     pub threads: usize,
 }

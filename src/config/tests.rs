@@ -161,7 +161,7 @@ fn every_default() {
     assert_eq!((c.relay.max_streams, c.relay.max_resets), (1000, 200));
     let websocket = UpgradeRule { protocol: "websocket".into(), paths: None };
     assert_eq!(c.relay.upgrades, [websocket]);
-    assert!(!c.relay.refuse_other_upgrades);
+    assert_eq!(c.relay.other_upgrades, OtherUpgrades::WithoutBody);
     let (stall, close) = (c.relay.stall_timeout, c.relay.close_timeout);
     assert_eq!((stall, close), (Duration::from_secs(300), Duration::from_secs(2)));
     assert!(c.tls.is_none() && c.proxy_protocol.is_none() && c.source_address.is_none());
@@ -347,7 +347,7 @@ fn upgrades_may_be_narrowed_by_path() {
     let c = with(
         "relay: {other_upgrades: refuse}\nforward_address: proxy_v2\nsource_address: 127.0.0.2\nproxy_protocol: {from: ['::ffff:10.0.0.0/104']}",
     );
-    assert!(c.relay.refuse_other_upgrades);
+    assert_eq!(c.relay.other_upgrades, OtherUpgrades::Refuse);
     assert_eq!((c.forward_address, c.source_address), (ForwardAddress::ProxyV2, "127.0.0.2".parse().ok()));
     assert_eq!(c.proxy_protocol, Some(vec!["10.0.0.0/8".parse().unwrap()]));
 }

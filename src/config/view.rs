@@ -188,7 +188,7 @@ fn relay_bounds(relay: &Relay) -> Value {
         "stall_timeout": units::show_duration(relay.stall_timeout),
         "close_timeout": units::show_duration(relay.close_timeout),
         "upgrades": relay.upgrades.iter().map(upgrade).collect::<Vec<_>>(),
-        "other_upgrades": if relay.refuse_other_upgrades { "refuse" } else { "pass" },
+        "other_upgrades": relay.other_upgrades,
         "threads": relay.threads,
     })
 }

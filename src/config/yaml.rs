@@ -7,10 +7,9 @@
 mod edges;
 mod retention;
 
-pub(super) use edges::{
-    ClientAuth, ForwardAddress, Http2, OtherUpgrades, ProxyProtocol, Tls, Upgrade, UpstreamTls,
-};
+pub(super) use edges::{ClientAuth, ForwardAddress, Http2, ProxyProtocol, Tls, Upgrade, UpstreamTls};
 
+pub use edges::OtherUpgrades;
 pub(super) use retention::Retention;
 
 use super::tree::At;
@@ -810,7 +809,7 @@ impl Default for Relay {
             stall_timeout: At::unset(Span("5m".into())),
             close_timeout: At::unset(Span("2s".into())),
             upgrades: vec![At::unset(Upgrade::Protocol("websocket".into()))],
-            other_upgrades: At::unset(OtherUpgrades::Pass),
+            other_upgrades: At::unset(OtherUpgrades::default()),
             threads: At::unset(0u32),
         }
     }

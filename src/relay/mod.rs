@@ -28,7 +28,7 @@ mod wire;
 pub use connection::{Connection, Settings};
 pub use forward::Forward;
 pub use parse::{Refusal, RequestFraming};
-pub use upgrade::{Upgrade, Upgrades};
+pub use upgrade::{Others, Upgrade, Upgrades};
 pub use wire::{Dial, DialError, Protocol, Wire};
 
 use crate::head::Head;

@@ -124,10 +124,12 @@ pub(in crate::config) struct UpgradeAt {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::config) enum OtherUpgrades {
+pub enum OtherUpgrades {
     /// It passes like any other; a service that takes the offer up is cut off.
-    #[default]
     Pass,
+    /// The same, but with a body it gets 400: there are servers that take the body for the next request.
+    #[default]
+    WithoutBody,
     /// It gets 400.
     Refuse,
 }

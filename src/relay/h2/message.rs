@@ -203,7 +203,7 @@ fn allowed_upgrade(
     upgrades: &Upgrades,
 ) -> Result<Vec<String>, Flaw> {
     let protocol = String::from_utf8_lossy(protocol).to_ascii_lowercase();
-    let allowed = upgrades.judge(vec![protocol], target, !end).unwrap_or_default();
+    let allowed = upgrades.judge(vec![protocol], target, !end, false).unwrap_or_default();
     if allowed.is_empty() { Err(unwanted(400, "upgrade")) } else { Ok(allowed) }
 }
 

@@ -98,7 +98,7 @@ fn mux(log: &Log, limits: Limits) -> Mux<Log> {
 }
 
 fn forwarding(log: &Log, limits: Limits, forward: Option<Forward>) -> Mux<Log> {
-    let upgrades = Upgrades { allowed: vec!["websocket".into()], refuse_others: false };
+    let upgrades = Upgrades { allowed: vec!["websocket".into()], ..Upgrades::default() };
     let settings = Settings {
         limits: HEADS,
         http2: limits,

@@ -112,10 +112,12 @@ fn of_several_offers_only_the_allowed_one_may_be_taken_up() {
 /// curl offers h2c with `--http2`, as Java's `HttpClient` does by default.
 #[test]
 fn a_client_that_offers_http2_is_served_with_http1() {
-    let origin = Origin::start().unwrap();
-    origin.play(vec![Step::Answer(OK.into())]);
-    let world = World::new().start(&format!("upstream: http://{}\n", origin.addr()));
-    let address = format!("http://{}/v1/orders", world.traffic());
-    assert_eq!(curl(world.dir.path(), &["--http2", "-d", "a=1", &address]), "ok");
-    assert!(String::from_utf8_lossy(&origin.finished()[0].received).contains("Upgrade: h2c"));
+    for (relay, with) in [("", ["-X", "DELETE"]), ("relay: {other_upgrades: pass}\n", ["-d", "a=1"])] {
+        let origin = Origin::start().unwrap();
+        origin.play(vec![Step::Answer(OK.into())]);
+        let world = World::new().start(&format!("upstream: http://{}\n{relay}", origin.addr()));
+        let address = format!("http://{}/v1/orders", world.traffic());
+        assert_eq!(curl(world.dir.path(), &["--http2", with[0], with[1], &address]), "ok");
+        assert!(String::from_utf8_lossy(&origin.finished()[0].received).contains("Upgrade: h2c"));
+    }
 }

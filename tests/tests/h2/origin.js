@@ -41,7 +41,7 @@ server.on('stream', (stream, headers, flags, raw) => {
     // Breaks off when the client has got the half: it ends its request then.
     stream.respond({ ':status': 200 });
     stream.write('half');
-    return stream.on('end', () => stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR)).resume();
+    return stream.on('end', () => stream.destroy(new Error('broken'))).resume();
   }
   if (headers[':method'] === 'CONNECT') {
     stream.respond({ ':status': 200 });
