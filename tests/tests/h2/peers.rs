@@ -94,16 +94,35 @@ fn yaml(upstream: &str, more: &str) -> String {
     format!("service: t\nupstream: http://{upstream}\njournal: {{dir: journal{more}}}\naudit: {{{audit}}}\n")
 }
 
+/// The segments of a journal in use once all with a record bear their final names, which the latest
+/// gets a moment after its first record.
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let files = || {
+        let entries = std::fs::read_dir(dir.join("journal")).unwrap();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    let is = |path: &Path, what: &str| path.extension().is_some_and(|e| e == what);
+    let holds_events = |path: &PathBuf| {
+        // Renamed since it was listed.
+        let Ok(bytes) = std::fs::read(path) else { return true };
+        memchr::memmem::find(&bytes, b"{\"event_id\"").is_some()
+    };
+    for _ in 0..500 {
+        let listed = files();
+        if !listed.iter().filter(|path| is(path, "new")).any(holds_events) && files() == listed {
+            return listed.into_iter().filter(|path| is(path, "seg")).collect();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the journal does not come to rest")
+}
+
 /// The completed events in a journal, in order: JSON in frames, in segments that are mapped files.
 pub fn events(dir: &Path) -> Vec<Value> {
-    let mut segments: Vec<PathBuf> = std::fs::read_dir(dir.join("journal"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|e| e == "seg"))
-        .collect();
-    segments.sort();
     let mut all = Vec::new();
-    for segment in segments {
+    for segment in segments(dir) {
         let bytes = std::fs::read(segment).unwrap();
         for at in memchr::memmem::find_iter(&bytes, b"{\"event_id\"") {
             let mut stream = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
