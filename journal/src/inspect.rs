@@ -94,11 +94,13 @@ pub fn visit(dir: &Path, mut see: impl FnMut(Record) -> ControlFlow<()>) -> io::
     let mut buf = Vec::new();
     let mut index = 0;
     for (ordinal, segment) in (1..).zip(&scanned.segments) {
-        // One that was delivered and deleted meanwhile has nothing to show.
-        if recover::read_frames(&segment.path, &mut buf).is_none() {
+        let header = &segment.header;
+        // One that got its name since it was found is there by that; one that was delivered and deleted
+        // has nothing to show.
+        let named = dir.join(header.file_name());
+        if [&segment.path, &named].iter().all(|path| recover::read_frames(path, &mut buf).is_none()) {
             continue;
         }
-        let header = &segment.header;
         for item in Scan::new(&buf, header.salt, header.base.saturating_sub(1)) {
             let Item::Frame { at, frame } = item else { continue };
             index += 1;
