@@ -3,6 +3,8 @@
 
 use harness::{Process, Sidecar, deps};
 use serde_json::Value;
+use sidelog_journal::Kind;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -87,6 +89,10 @@ impl World {
     pub fn events(&self) -> Vec<Value> {
         events(self.dir.path())
     }
+
+    pub fn recorded(&self) -> (Vec<Value>, u64) {
+        recorded(self.dir.path())
+    }
 }
 
 fn yaml(upstream: &str, more: &str) -> String {
@@ -94,46 +100,27 @@ fn yaml(upstream: &str, more: &str) -> String {
     format!("service: t\nupstream: http://{upstream}\njournal: {{dir: journal{more}}}\naudit: {{{audit}}}\n")
 }
 
-/// The segments of a journal in use once all with a record bear their final names, which the latest
-/// gets a moment after its first record.
-fn segments(dir: &Path) -> Vec<PathBuf> {
-    let files = || {
-        let entries = std::fs::read_dir(dir.join("journal")).unwrap();
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-        paths.sort();
-        paths
-    };
-    let is = |path: &Path, what: &str| path.extension().is_some_and(|e| e == what);
-    let holds_events = |path: &PathBuf| {
-        // Renamed since it was listed.
-        let Ok(bytes) = std::fs::read(path) else { return true };
-        memchr::memmem::find(&bytes, b"{\"event_id\"").is_some()
-    };
-    for _ in 0..500 {
-        let listed = files();
-        if !listed.iter().filter(|path| is(path, "new")).any(holds_events) && files() == listed {
-            return listed.into_iter().filter(|path| is(path, "seg")).collect();
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("the journal does not come to rest")
+/// The completed events in a journal in use, in order, where nothing may be lost.
+pub fn events(dir: &Path) -> Vec<Value> {
+    let (events, lost) = recorded(dir);
+    assert_eq!(lost, 0);
+    events
 }
 
-/// The completed events in a journal, in order: JSON in frames, in segments that are mapped files.
-pub fn events(dir: &Path) -> Vec<Value> {
-    let mut all = Vec::new();
-    for segment in segments(dir) {
-        let bytes = std::fs::read(segment).unwrap();
-        for at in memchr::memmem::find_iter(&bytes, b"{\"event_id\"") {
-            let mut stream = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
-            let event = stream.next().unwrap().unwrap();
-            // A tunnel is told of at its opening too.
-            if event["stage"] != "started" {
-                all.push(event);
-            }
+/// The completed events, and how many records are named as lost.
+fn recorded(dir: &Path) -> (Vec<Value>, u64) {
+    let (mut all, mut lost) = (Vec::new(), 0);
+    sidelog_journal::visit(&dir.join("journal"), |record| {
+        match record.kind {
+            Kind::Data => all.push(serde_json::from_slice(&record.payload).unwrap()),
+            // The intent of a call that lasted, or was strict; its end comes behind it.
+            Kind::Open => {}
+            Kind::Loss { first, last, .. } => lost += last - first + 1,
         }
-    }
-    all
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    (all, lost)
 }
 
 /// What Node's client saw of one of its cases.

@@ -5,6 +5,7 @@
 use super::peers::{World, client, grpc_strict};
 use harness::Process;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -76,7 +77,6 @@ fn only_strict_calls_are_refused(world: &World, seen: &Value) {
     assert_eq!(ledger(&world.service), [&heard[..], &["POST /v1/upload"]].concat());
 }
 
-/// What is left in the journal of such a disk is not looked at while it fails: `chaos` does that, after.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_disk_that_fails_strict_calls_die_alone() {
     let Some(strace) = strace("error=EIO") else { return };
@@ -88,6 +88,20 @@ async fn on_a_disk_that_fails_strict_calls_die_alone() {
     let refused: u32 = refused.map(|line| line.rsplit(' ').next().unwrap().parse::<u32>().unwrap()).sum();
     assert_eq!(refused, 4, "{metrics}");
     assert!(metrics.contains("sidelog_open_calls 0\n"), "{metrics}");
+    // Such a disk may have no room for their events just then; that is named, as soon as there is.
+    let accounted = || {
+        let (events, lost) = world.recorded();
+        let of_them = events.iter().filter(|e| MUTATING.contains(&e["http"]["path"].as_str().unwrap()));
+        let told: Vec<&Value> = of_them.map(|e| &e["http"]["path"]).collect();
+        let distinct: BTreeSet<&str> = told.iter().map(|path| path.as_str().unwrap()).collect();
+        assert_eq!(distinct.len(), told.len(), "twice: {told:?}");
+        told.len() as u64 + lost >= MUTATING.len() as u64
+    };
+    let until = Instant::now() + Duration::from_secs(20);
+    while !accounted() {
+        assert!(Instant::now() < until, "neither recorded nor named as lost: {:?}", world.recorded());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert!(metrics.contains("sidelog_http2_connections_total 1\n"), "{metrics}");
 }
 
