@@ -19,7 +19,7 @@ test-traffic: ## what passes and what does not: the wire and the security cases
 	scripts/deps.sh engine kafka garden
 	cargo build --workspace --bins
 	cargo test --workspace --test wire --test security
-	SIDELOG_MUTATIONS=$${SIDELOG_MUTATIONS:-5000} \
+	SIDELOG_MUTATIONS=$${SIDELOG_MUTATIONS:-5000} SIDELOG_SHAPES=$${SIDELOG_SHAPES:-all} \
 		cargo test -p sidelog-tests --test garden -- --nocapture
 
 fuzz: ## every parser of strangers' bytes, a minute each (SECONDS_EACH=60)

@@ -448,6 +448,7 @@ pub struct Request {
     pub method: String,
     /// Bytes as sent, each as one char (ISO 8859-1).
     pub target: String,
+    pub version: String,
     pub fields: Vec<(String, String)>,
     /// Chunks joined.
     pub body: Vec<u8>,
@@ -471,7 +472,7 @@ pub fn requests(mut stream: &[u8]) -> (Vec<Request>, bool) {
 }
 
 /// The first complete request and the bytes it takes, empty lines before it included.
-fn next_request(stream: &[u8]) -> Option<(Request, usize)> {
+pub fn next_request(stream: &[u8]) -> Option<(Request, usize)> {
     let skipped = stream.iter().take_while(|b| b"\r\n".contains(b)).count();
     let rest = stream.get(skipped..)?;
     let head_len = find(rest, b"\r\n\r\n")? + 4;
@@ -479,11 +480,12 @@ fn next_request(stream: &[u8]) -> Option<(Request, usize)> {
     let mut lines = text.split("\r\n");
     let mut words = lines.next()?.splitn(3, ' ');
     let (method, target) = (words.next()?.to_string(), words.next().unwrap_or("").to_string());
+    let version = words.next().unwrap_or("").to_string();
     let fields: Vec<_> = lines
         .filter_map(|l| l.split_once(':'))
         .map(|(n, v)| (n.trim().to_string(), v.trim().to_string()))
         .collect();
-    let mut request = Request { method, target, fields, body: Vec::new() };
+    let mut request = Request { method, target, version, fields, body: Vec::new() };
     let body = rest.get(head_len..)?;
     let chunked = request.field("transfer-encoding").is_some_and(|v| v.to_lowercase().contains("chunked"));
     let used = if chunked {

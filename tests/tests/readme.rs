@@ -1,5 +1,5 @@
 //! The README's first screen says what is so: its configuration loads, its question is the one the
-//! demo asks, its commands and files exist.
+//! demo asks, its commands and files exist. And docs/transparency.md names tests that exist.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -58,5 +58,28 @@ fn what_it_points_to_exists() {
     let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
     for command in text.lines().filter_map(|line| line.strip_prefix("$ make ")) {
         assert!(makefile.contains(&format!("\n{command}:")), "make {command}");
+    }
+}
+
+/// Named on the page before it is there.
+const COMING: &str = "an_offer_that_is_not_allowed_is_withdrawn";
+
+#[test]
+fn every_line_on_transparency_names_its_test() {
+    let page = std::fs::read_to_string(root().join("docs/transparency.md")).unwrap();
+    let lines: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    assert!(lines.len() > 30, "the page has lost its tables");
+    let mut ids: Vec<&str> = lines.iter().map(|line| line.split('`').nth(1).unwrap()).collect();
+    ids.sort_unstable();
+    assert!(ids.windows(2).all(|two| two[0] != two[1]), "an id is there twice: {ids:?}");
+    for line in lines {
+        let words: Vec<&str> =
+            line.split('`').filter_map(|word| word.split_once("::").map(|_| word)).collect();
+        assert!(!words.is_empty(), "no test is named: {line}");
+        for (path, name) in words.iter().map(|word| word.split_once("::").unwrap()) {
+            let source = std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+            let there = source.contains(&format!("fn {name}()")) || name == COMING;
+            assert!(there, "{path} has no test {name}");
+        }
     }
 }

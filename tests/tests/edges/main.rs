@@ -8,6 +8,7 @@
 mod addresses;
 mod alpn;
 mod bounds;
+mod connections;
 mod pki;
 mod refused;
 mod resets;

@@ -52,3 +52,21 @@ fn a_services_reset_reaches_the_client() {
     assert!(events.iter().all(|e| e.error.as_deref() == Some("upstream_reset")), "{events:#?}");
     assert_eq!(events.len(), 2);
 }
+
+/// The answer is whole: what becomes of the upload need not take it from the client.
+#[test]
+fn an_answer_that_a_reset_follows_arrives_whole() {
+    let origin = Origin::start().unwrap();
+    let world = World::new().start(&format!("upstream: http://{}\n", origin.addr()));
+    origin.play(vec![
+        Step::Bytes(POST.len()),
+        Step::Send(crate::OK.into()),
+        Step::Pause(std::time::Duration::from_millis(100)),
+        Step::Reset,
+    ]);
+    let mut client = Peer::connect(world.traffic()).unwrap();
+    client.send(POST.replace("3\r\n", "9\r\n").as_bytes()).unwrap();
+    client.wait(PATIENCE, |r| r.end != End::Open);
+    let record = client.finish();
+    assert_eq!((record.end, record.received), (End::Eof, crate::OK.as_bytes().to_vec()));
+}

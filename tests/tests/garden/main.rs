@@ -14,18 +14,27 @@
 //! | [`mutations`] | the corpus |
 //! | [`origins`] and the scripts beside it | the servers and their ledgers |
 //! | [`judge`] | ledger, journal and answers compared |
+//! | [`identity`] | undisfigured traffic, direct and through the sidecar: what differs |
+//! | [`shapes`], [`client`] | that traffic, and who says it |
+//! | [`tap`], [`raw`] | what reached a server; a server that answers with any bytes |
 //!
 //! `SIDELOG_MUTATIONS=N`: that many messages, to every server that is installed, instead of some
-//! hundreds to those that need no installing; `SIDELOG_ORIGINS=a,b`: only these servers.
+//! hundreds to those that need no installing; `SIDELOG_SHAPES=all` (or a part of their names): the
+//! shapes to every server as well; `SIDELOG_ORIGINS=a,b`: only these servers.
 
 #![allow(clippy::unwrap_used, reason = "in tests a broken assumption shall end the test, with its place")]
 
 #[path = "../security/cases.rs"]
 #[allow(dead_code, reason = "what must come of each is not asked here")]
 mod cases;
+mod client;
+mod identity;
 mod judge;
 mod mutations;
 mod origins;
+mod raw;
+mod shapes;
+mod tap;
 
 use harness::{Sidecar, recorded};
 use judge::{Seen, faults};

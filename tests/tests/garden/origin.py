@@ -1,14 +1,18 @@
 """Python's HTTP servers, each with the same application: `origin.py KIND`.
 
 The application writes a line of JSON for each request that was executed, and answers with the mark
-it found in the target. Text stands for bytes, a char each (ISO 8859-1).
+it found in the target, or, to `/answer/WHAT`, with what is asked for: `echo` tells all that the
+application saw. Text stands for bytes, a char each (ISO 8859-1).
 """
+import asyncio
+import hashlib
 import json
 import logging
 import os
 import re
 import socket
 import sys
+import time
 
 
 def executed(method, target, body):
@@ -27,11 +31,75 @@ def latin(text):
         return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
+GZIP = bytes.fromhex("1f8b08000000000002034b4c4fcccc5348cc4b514844650100363de8bb19000000")
+STATUS = {200: "OK", 201: "Created", 204: "No Content", 304: "Not Modified", 404: "Not Found", 500: "Error"}
+STATUSES = {"201": 201, "204": 204, "304": 304, "404": 404, "500": 500}
+PIECES = [b"one", b"two " * 300, b"three"]
+
+
+class Reply:
+    """What is answered: its body in one piece has a length, in several it has none."""
+
+    def __init__(self, kind, said, peer):
+        self.status = STATUSES.get(kind, 200)
+        self.fields, self.delay, self.sized = [("Content-Type", "text/plain")], 0, True
+        self.pieces, self.kind = [said], kind
+        if self.status in (204, 304):
+            self.fields, self.pieces = [("ETag", '"x"')], []
+        elif kind == "201":
+            self.fields.append(("Location", "/made/1"))
+        elif kind in ("pieces", "slow", "sized-slow", "trailers"):
+            self.pieces, self.sized = PIECES, kind == "sized-slow"
+            self.delay = 0.015 if "slow" in kind else 0
+        elif kind == "gzip":
+            self.fields.append(("Content-Encoding", "gzip"))
+            self.pieces = [GZIP]
+        elif kind == "cookies":
+            self.fields += [("Set-Cookie", "a=1; Path=/"), ("set-cookie", 'b="2"; Secure'), ("Set-Cookie", "c=")]
+        elif kind in ("large", "large-pieces"):
+            self.pieces, self.sized = [bytes(range(256)) * 256] * 16, kind == "large"
+        elif kind == "fields":
+            self.fields += [(f"X-F-{i}", str(i)) for i in range(60)]
+            self.fields += [("X-Long", "v" * 4000), ("X-Empty", ""), ("x-lower", "\xe9")]
+        elif kind == "close":
+            self.fields.append(("Connection", "close"))
+        elif kind == "empty":
+            self.pieces = []
+        elif kind == "peer":
+            self.pieces = [peer.encode()]
+        if self.sized and self.status not in (204, 304):
+            self.fields.append(("Content-Length", str(sum(map(len, self.pieces)))))
+
+
+def reply(method, target, fields, body, peer):
+    """None: the target asks for nothing in particular."""
+    found = re.search(r"/answer/([a-z0-9-]+)", target)
+    if not found:
+        return None
+    said = [method, target, *(f"{name}: {value}" for name, value in fields), str(len(body)),
+            hashlib.sha256(body).hexdigest()]
+    return Reply(found.group(1), "\n".join(said).encode("utf-8", "surrogateescape"), peer)
+
+
 def wsgi(environ, start_response):
-    target = environ.get("RAW_URI") or environ.get("REQUEST_URI")
-    mark = executed(environ["REQUEST_METHOD"], latin(target), environ["wsgi.input"].read())
-    start_response("200 OK", [("Content-Length", "2"), ("X-Mark", mark)])
-    return [b"ok"]
+    target, method = environ.get("RAW_URI") or environ.get("REQUEST_URI"), environ["REQUEST_METHOD"]
+    body = environ["wsgi.input"].read()
+    mark = executed(method, latin(target), body)
+    fields = sorted((name, value) for name, value in environ.items() if name.startswith(("HTTP_", "CONTENT_")))
+    answer = reply(method, target, fields, body, environ["REMOTE_ADDR"])
+    if answer is None:
+        start_response("200 OK", [("Content-Length", "2"), ("X-Mark", mark)])
+        return [b"ok"]
+    # What a connection is to do is not an application's to say.
+    fields = [field for field in answer.fields if field[0] != "Connection"]
+    start_response(f"{answer.status} {STATUS[answer.status]}", fields)
+    return [] if method == "HEAD" else delayed(answer)
+
+
+def delayed(answer):
+    for piece in answer.pieces:
+        yield piece
+        time.sleep(answer.delay)
 
 
 async def asgi(scope, receive, send):
@@ -44,6 +112,16 @@ async def asgi(scope, receive, send):
         more = message.get("more_body", False)
     target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
     mark = executed(scope["method"], target.decode("latin-1"), body)
+    fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    answer = reply(scope["method"], target.decode("latin-1"), fields, body, scope["client"][0])
+    if answer is not None:
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in answer.fields]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        for piece in answer.pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await asyncio.sleep(answer.delay)
+        await send({"type": "http.response.body", "body": b""})
+        return
     headers = [(b"content-length", b"2"), (b"x-mark", mark.encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"ok"})
@@ -64,13 +142,36 @@ def http_server(sock):
             body = self.chunks() if "chunked" in (self.headers.get("Transfer-Encoding") or "").lower() \
                 else self.rfile.read(max(length, 0))
             # `self.path` would have leading slashes collapsed.
-            mark = executed(self.command, self.requestline.split()[1], body)
+            target = self.requestline.split()[1]
+            mark = executed(self.command, target, body)
+            found = reply(self.command, target, self.headers.items(), body, self.client_address[0])
+            if found is not None:
+                return self.particular(found)
             self.send_response(200)
             self.send_header("Content-Length", "2")
             self.send_header("X-Mark", mark)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(b"ok")
+
+        def particular(self, answer):
+            if answer.kind == "early":
+                self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n")
+            self.send_response(answer.status)
+            for name, value in answer.fields:
+                self.send_header(name, value)
+            chunked = not answer.sized and self.request_version == "HTTP/1.1"
+            if chunked:
+                self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.close_connection |= answer.kind == "close" or not (answer.sized or chunked)
+            if self.command == "HEAD":
+                return
+            for piece in answer.pieces:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+                time.sleep(answer.delay)
+            if chunked:
+                self.wfile.write(b"0\r\nX-Sum: 1\r\n\r\n" if answer.kind == "trailers" else b"0\r\n\r\n")
 
         def chunks(self):
             body = b""
@@ -131,13 +232,26 @@ def waitress(sock):
 
 
 def tornado(sock):
-    import asyncio
     from tornado.httpserver import HTTPServer
     from tornado.httputil import HTTPHeaders, ResponseStartLine
     logging.disable()
 
+    async def particular(request, answer):
+        headers = HTTPHeaders()
+        for name, value in answer.fields:
+            headers.add(name, value)
+        start = ResponseStartLine("HTTP/1.1", answer.status, STATUS[answer.status])
+        request.connection.write_headers(start, headers)
+        for piece in [] if request.method == "HEAD" else answer.pieces:
+            await request.connection.write(piece)
+            await asyncio.sleep(answer.delay)
+        request.connection.finish()
+
     def answer(request):
         mark = executed(request.method, latin(request.uri), request.body)
+        found = reply(request.method, request.uri, request.headers.get_all(), request.body, request.remote_ip)
+        if found is not None:
+            return asyncio.ensure_future(particular(request, found))
         request.connection.write_headers(
             ResponseStartLine("HTTP/1.1", 200, "OK"), HTTPHeaders({"Content-Length": "2", "X-Mark": mark}),
             b"" if request.method == "HEAD" else b"ok")
@@ -152,13 +266,28 @@ def tornado(sock):
 
 
 def aiohttp(sock):
-    import asyncio
     from aiohttp import web
     logging.disable()
+
+    async def particular(request, answer):
+        response = web.StreamResponse(status=answer.status)
+        for name, value in answer.fields:
+            response.headers.add(name, value)
+        if answer.kind == "close":
+            response.force_close()
+        await response.prepare(request)
+        for piece in [] if request.method == "HEAD" else answer.pieces:
+            await response.write(piece)
+            await asyncio.sleep(answer.delay)
+        await response.write_eof()
+        return response
 
     async def answer(request):
         body = await request.read()
         mark = executed(request.method, latin(request.raw_path), body)
+        found = reply(request.method, request.raw_path, request.headers.items(), body, request.remote)
+        if found is not None:
+            return await particular(request, found)
         return web.Response(body=b"ok", headers={"X-Mark": mark})
 
     async def main():

@@ -134,6 +134,7 @@ async fn proxy(name: &str, config: &str, places: &[&str], dir: &Path) -> Option<
     let config = config.replace("PORT", &port.number().to_string()).replace("DIR", dir.to_str().unwrap());
     let file = dir.join("origin.conf");
     std::fs::write(&file, config).unwrap();
+    std::fs::write(dir.join("large.bin"), vec![b'l'; 1 << 20]).unwrap();
     let mut command = Command::new(binary);
     match name {
         "nginx" => command.arg("-e").arg("stderr").arg("-p").arg(dir).arg("-c").arg(&file),
