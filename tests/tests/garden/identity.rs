@@ -68,7 +68,7 @@ fn what_differs_is_what_the_page_names() {
         for _ in 0..SERVERS {
             scope.spawn(|| {
                 while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match behind(name, &all) {
+                    match behind(name, &all, "") {
                         Some(outcome) => found.lock().unwrap().push(outcome),
                         None => println!("left out: {name} is not installed"),
                     }
@@ -105,8 +105,17 @@ fn the_page_names_what_the_shapes_show() {
     assert_eq!(told.collect::<BTreeSet<_>>(), rows(&shapes::all()));
 }
 
-/// What came of all shapes behind one server; None: it is not here.
-fn behind(name: &str, all: &[Shape]) -> Option<Outcome> {
+/// And what differs otherwise is noticed: a line that the configuration has added to each request.
+#[test]
+fn a_line_that_is_added_is_noticed() {
+    let all: Vec<Shape> = shapes::all().into_iter().filter(|shape| shape.row.is_none()).take(20).collect();
+    let outcome = behind("raw", &all, "forward_address: x_forwarded_for\n").unwrap();
+    let noticed = outcome.faults.iter().filter(|fault| fault.contains("the server received")).count();
+    assert_eq!(noticed, all.len(), "{:#?}", outcome.faults);
+}
+
+/// What came of all shapes behind one server; None: it is not here. `more`: of the configuration.
+fn behind(name: &str, all: &[Shape], more: &str) -> Option<Outcome> {
     let began = Instant::now();
     let dir = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -122,7 +131,7 @@ fn behind(name: &str, all: &[Shape]) -> Option<Outcome> {
     let tap = Tap::before(port);
     std::fs::write(dir.path().join("redact.key"), recorded::KEY).unwrap();
     let config = format!(
-        "service: garden\nupstream: http://127.0.0.1:{}\njournal: {{dir: journal}}\n{}",
+        "service: garden\nupstream: http://127.0.0.1:{}\njournal: {{dir: journal}}\n{more}{}",
         tap.port(),
         crate::CONFIG
     );

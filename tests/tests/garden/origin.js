@@ -1,7 +1,9 @@
 // Node's HTTP server, with its lenient parser when told `insecure`.
 const crypto = require('crypto');
 const fs = require('fs');
-const server = require('http').createServer({insecureHTTPParser: process.argv[2] === 'insecure'});
+// A connection that is kept is kept for as long as a busy machine may need.
+const options = {insecureHTTPParser: process.argv[2] === 'insecure', keepAliveTimeout: 30000};
+const server = require('http').createServer(options);
 const GZIP = Buffer.from('1f8b08000000000002034b4c4fcccc5348cc4b514844650100363de8bb19000000', 'hex');
 const LARGE = Buffer.alloc(1 << 20, Buffer.from(Array.from({length: 256}, (_, i) => i)));
 const wait = ms => new Promise(done => setTimeout(done, ms));

@@ -206,7 +206,7 @@ def gunicorn(sock):
     class Application(BaseApplication):
         def load_config(self):
             settings = {"bind": f"fd://{sock.fileno()}", "workers": 1, "worker_class": "gthread",
-                        "threads": 16, "keepalive": 5, "loglevel": "critical"}
+                        "threads": 16, "keepalive": 30, "loglevel": "critical"}
             for key, value in settings.items():
                 self.cfg.set(key, value)
 
@@ -220,7 +220,8 @@ def gunicorn(sock):
 def uvicorn(parser):
     def run(sock):
         from uvicorn import Config, Server
-        config = Config(asgi, http=parser, ws="none", log_level="critical", lifespan="off")
+        config = Config(asgi, http=parser, ws="none", log_level="critical", lifespan="off",
+                        timeout_keep_alive=30)
         Server(config).run(sockets=[sock])
     return run
 
