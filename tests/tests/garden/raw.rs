@@ -33,6 +33,8 @@ const SOON: Duration = Duration::from_millis(100);
 /// A byte at a time.
 const DRIPPED: &str = "dripped";
 const APART: Duration = Duration::from_millis(1);
+/// What one server of the garden sends behind some answers to HEAD, and this one does when asked to.
+pub const SURPLUS: &[u8] = b"0\r\n\r\n";
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -232,7 +234,7 @@ pub fn answers() -> Vec<Answer> {
     ] {
         add(Then::Close, None, name, whole.into());
     }
-    add(Then::Go, Some("answer-surplus"), "surplus", [OK, b"and more"].concat());
+    add(Then::Go, Some("answer-surplus"), "surplus", [OK, SURPLUS].concat());
     let both =
         "HTTP/1.1 200 OK\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
     add(Then::Go, Some("answer-contradiction"), "length-and-coding", both.into());
