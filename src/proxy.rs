@@ -283,10 +283,10 @@ impl App {
             }
         };
         let mut shutdown = shutdown.clone();
-        let drain = async move {
+        let drain = Box::pin(async move {
             // An error means that the sender is gone: the sidecar is going down.
             let _ = shutdown.wait_for(|stop| *stop).await;
-        };
+        });
         let Accepted { stream, protocol, peer, mut route } = accepted;
         let forward = self.forward(peer.ip);
         let watcher = Watcher::new(self.auditor.clone(), peer);

@@ -98,7 +98,7 @@ async fn idle_connections_take_little_memory_and_give_it_back() {
     }
     let end = settled(&sidecar, 0).await;
     assert!(
-        end < start + (may_take() * wanted / 4 >> 10) + 2048,
+        end < start + may_take() * wanted / 4096 + 2048,
         "{start} KiB at the start, {end} KiB at the end"
     );
     // They work.
