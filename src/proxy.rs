@@ -134,7 +134,7 @@ impl Sidecar {
     /// Ends the traffic: stops accepting, lets calls under way finish within the drain time-out.
     /// Those cut off are recorded as such.
     pub async fn quiesce(&mut self) {
-        self.connections.draining.store(true, Ordering::Relaxed);
+        self.connections.draining.store(true, Ordering::SeqCst);
         self.reloader = None;
         // Receivers live as long as the services; an error means that none is left to tell.
         let _ = self.stop.send(true);
@@ -143,7 +143,7 @@ impl Sidecar {
             let _ = service.await;
         }
         let by = tokio::time::Instant::now() + self.drain_timeout;
-        while self.connections.open.load(Ordering::Acquire) > 0 && tokio::time::Instant::now() < by {
+        while self.connections.open.load(Ordering::SeqCst) > 0 && tokio::time::Instant::now() < by {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let cut = self.connections.open.load(Ordering::Acquire);
@@ -245,7 +245,7 @@ impl<'a> Counted<'a> {
         let metrics = app.auditor.metrics();
         metrics.connections.inc();
         metrics.connections_open.inc();
-        let open = app.connections.open.fetch_add(1, Ordering::AcqRel) + 1;
+        let open = app.connections.open.fetch_add(1, Ordering::SeqCst) + 1;
         app.connections.tide.rise(open);
         (Counted(app), open)
     }
@@ -320,6 +320,10 @@ impl ServerApp for App {
         let (_counted, open) = Counted::new(self);
         if self.max_connections > 0 && open > self.max_connections {
             self.auditor.metrics().refuse("too_many_connections");
+            return None;
+        }
+        // Accepted, but counted too late to be waited for: the journal may be closed before its first call.
+        if self.connections.draining.load(Ordering::SeqCst) {
             return None;
         }
         let stream = stream.into_any().downcast::<TcpLike>().ok()?;
