@@ -1,7 +1,7 @@
 # The only commands a newcomer needs. Each sets up what it needs: the Rust toolchain, Node, Python,
 # Java with Maven and cmake must be there; everything else is fetched into .deps/.
 
-.PHONY: help demo test test-traffic fuzz chaos bench bench-redact bench-match check fmt generate clean-deps
+.PHONY: help demo test test-traffic fuzz chaos stress bench bench-redact bench-match check fmt generate clean-deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -36,6 +36,15 @@ chaos: ## faults under load, at length: SIGKILL, bad disks, Kafka or ClickHouse 
 		cargo test -p sidelog-standalone --test consumer killing -- --nocapture
 	SIDELOG_SEEDS=$${SIDELOG_SEEDS:-100000} \
 		cargo test --release -p sidelog-journal --test journal simulate -- --nocapture
+
+stress: ## heavy load, at length: aborts, restarts, gigabytes, idle connections, slow attacks, h2spec
+	cargo build --release -p sidelog
+	SIDELOG_BINARY=$(abspath $(or $(CARGO_TARGET_DIR),target))/release/sidelog \
+	SIDELOG_CALLS=$${SIDELOG_CALLS:-10000} SIDELOG_TERMS=$${SIDELOG_TERMS:-50} \
+	SIDELOG_MIB=$${SIDELOG_MIB:-1024} SIDELOG_IDLE=$${SIDELOG_IDLE:-10000} \
+		cargo test -p sidelog-tests --test stress -- --nocapture --test-threads=1
+	SIDELOG_BINARY=$(abspath $(or $(CARGO_TARGET_DIR),target))/release/sidelog bench/attacks.sh
+	SIDELOG_BINARY=$(abspath $(or $(CARGO_TARGET_DIR),target))/release/sidelog scripts/h2spec.sh
 
 bench: bench-match bench-redact ## side by side with peers
 	bench/run.sh

@@ -54,6 +54,10 @@ impl Observer for Watcher {
         self.auditor.metrics().upstream_connect_failures.inc();
     }
 
+    fn streamed(&mut self, why: &'static str) {
+        self.auditor.metrics().stream(why);
+    }
+
     fn http2(&mut self) {
         self.auditor.metrics().http2_connections.inc();
     }

@@ -32,5 +32,6 @@ pub mod rules;
 pub mod signals;
 pub mod sources;
 pub mod spec_match;
+pub mod tide;
 pub mod tls;
 pub mod upstream;

@@ -71,6 +71,8 @@ metrics! {
     lost: Family<Reason, Counter> = "sidelog_lost_events",
     /// Calls forwarded without an intent on disk because the open-call table was full.
     intents_skipped: Counter = "sidelog_intents_skipped",
+    /// Strict calls forwarded before what is kept of their body was on the disk, but for their last bytes, by reason.
+    strict_streamed: Family<Reason, Counter> = "sidelog_strict_streamed",
     /// Bodies longer than capture.max_body.
     bodies_truncated: Counter = "sidelog_truncated_bodies",
     /// Events with a body longer than capture.max_decoded once its Content-Encoding is removed.
@@ -124,6 +126,10 @@ impl Metrics {
         self.refused.get_or_create(&Reason { reason }).inc();
     }
 
+    pub fn stream(&self, reason: &'static str) {
+        self.strict_streamed.get_or_create(&Reason { reason }).inc();
+    }
+
     pub fn lose(&self, reason: &'static str) {
         self.lose_many(reason, 1);
     }
@@ -155,6 +161,7 @@ mod tests {
         // A family has no line before its first label.
         metrics.refuse("bare_lf");
         metrics.lose("full");
+        metrics.stream("patience");
         metrics.ship_failure("delivery");
         metrics.reload("failure");
         metrics.jwks_failure("connect");

@@ -12,6 +12,7 @@ use crate::policy::Paths;
 use crate::relay::buffer::Buffer;
 use crate::relay::{self, Connection, Forward, Others, Protocol, Settings, Upgrade, Upgrades, h2};
 use crate::reload::{Origin, Reloader};
+use crate::tide::{self, Tide};
 use crate::upstream::Upstream;
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
@@ -23,11 +24,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// How long the shipper may go on sending after the last connection has ended.
 const FLUSH: Duration = Duration::from_secs(5);
+/// How long after many connections have ended their memory is given back.
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// A sidecar that is up.
 pub struct Sidecar {
@@ -56,6 +60,7 @@ impl std::fmt::Debug for Sidecar {
 #[derive(Debug, Default)]
 struct Connections {
     open: AtomicUsize,
+    tide: Tide,
     draining: Arc<AtomicBool>,
 }
 
@@ -129,7 +134,7 @@ impl Sidecar {
     /// Ends the traffic: stops accepting, lets calls under way finish within the drain time-out.
     /// Those cut off are recorded as such.
     pub async fn quiesce(&mut self) {
-        self.connections.draining.store(true, Ordering::Relaxed);
+        self.connections.draining.store(true, Ordering::SeqCst);
         self.reloader = None;
         // Receivers live as long as the services; an error means that none is left to tell.
         let _ = self.stop.send(true);
@@ -138,7 +143,7 @@ impl Sidecar {
             let _ = service.await;
         }
         let by = tokio::time::Instant::now() + self.drain_timeout;
-        while self.connections.open.load(Ordering::Acquire) > 0 && tokio::time::Instant::now() < by {
+        while self.connections.open.load(Ordering::SeqCst) > 0 && tokio::time::Instant::now() < by {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let cut = self.connections.open.load(Ordering::Acquire);
@@ -210,7 +215,12 @@ fn settings(config: &Config) -> Settings {
                 OtherUpgrades::Refuse => Others::Refuse,
             },
         }),
-        http2: h2::Limits { max_streams: relay.max_streams, max_resets: relay.max_resets },
+        http2: h2::Limits {
+            max_streams: relay.max_streams,
+            max_resets: relay.max_resets,
+            patience: relay.strict_patience,
+            held: relay.strict_held,
+        },
     }
 }
 
@@ -235,21 +245,35 @@ impl<'a> Counted<'a> {
         let metrics = app.auditor.metrics();
         metrics.connections.inc();
         metrics.connections_open.inc();
-        (Counted(app), app.connections.open.fetch_add(1, Ordering::AcqRel) + 1)
+        let open = app.connections.open.fetch_add(1, Ordering::SeqCst) + 1;
+        app.connections.tide.rise(open);
+        (Counted(app), open)
     }
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.auditor.metrics().connections_open.dec();
-        self.0.connections.open.fetch_sub(1, Ordering::AcqRel);
+        let connections = &self.0.connections;
+        let open = connections.open.fetch_sub(1, Ordering::AcqRel) - 1;
+        if connections.tide.falls(open)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // In a while: this connection, and others that end just now, still hold theirs.
+            runtime.spawn(async {
+                tokio::time::sleep(SETTLE).await;
+                let _ = tokio::task::spawn_blocking(tide::give_back).await;
+            });
+        }
     }
 }
 
 impl App {
     /// One connection: what comes before HTTP, then the protocol that is spoken.
     async fn serve(&self, stream: Box<TcpLike>, shutdown: &ShutdownWatch) {
-        let accepted = match self.gate.admit(stream, self.auditor.pseudonyms(), &self.upstream).await {
+        // What only the start of a connection needs is in a box, and not in each idle one's future.
+        let admitted = Box::pin(self.gate.admit(stream, self.auditor.pseudonyms(), &self.upstream));
+        let accepted = match admitted.await {
             Ok(accepted) => accepted,
             Err(Rejected { peer, refusal }) => {
                 if let Some(refusal) = refusal {
@@ -259,10 +283,10 @@ impl App {
             }
         };
         let mut shutdown = shutdown.clone();
-        let drain = async move {
+        let drain = Box::pin(async move {
             // An error means that the sender is gone: the sidecar is going down.
             let _ = shutdown.wait_for(|stop| *stop).await;
-        };
+        });
         let Accepted { stream, protocol, peer, mut route } = accepted;
         let forward = self.forward(peer.ip);
         let watcher = Watcher::new(self.auditor.clone(), peer);
@@ -275,7 +299,7 @@ impl App {
             Protocol::Http2 => {
                 let received = Buffer::default();
                 let relay = h2::Opening { client: stream, received, forward, observer: watcher };
-                relay.run(route, &self.settings, drain).await;
+                Box::pin(relay.run(route, &self.settings, drain)).await;
             }
         }
     }
@@ -296,6 +320,10 @@ impl ServerApp for App {
         let (_counted, open) = Counted::new(self);
         if self.max_connections > 0 && open > self.max_connections {
             self.auditor.metrics().refuse("too_many_connections");
+            return None;
+        }
+        // Accepted, but counted too late to be waited for: the journal may be closed before its first call.
+        if self.connections.draining.load(Ordering::SeqCst) {
             return None;
         }
         let stream = stream.into_any().downcast::<TcpLike>().ok()?;

@@ -200,7 +200,7 @@ fn exchange(data: &[u8], step: usize, strict: bool) -> Outcome {
     let watcher = Watcher { strict, ..Watcher::default() };
     let heads = HeadLimits { max_bytes: 2048, max_fields: 64 };
     // Storms are a matter of time, which is not fuzzed.
-    let limits = Limits { max_streams: 8, max_resets: 0 };
+    let limits = Limits { max_streams: 8, max_resets: 0, ..Limits::default() };
     let upgrades = Upgrades { allowed: vec!["websocket".into()], ..Upgrades::default() };
     let settings =
         Settings { limits: heads, http2: limits, upgrades: Arc::new(upgrades), ..Settings::default() };

@@ -24,6 +24,10 @@ const MAX_DECODED: u64 = 64 << 20;
 /// The journal needs room for two small segments and its tables.
 const MIN_JOURNAL: u64 = 4 << 20;
 const HEAD: std::ops::RangeInclusive<u64> = 1 << 10..=256 << 10;
+/// Bytes of a connection that wait for the disk: at least what is read at once.
+const HELD: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
+/// All new streams of a connection wait as long.
+const MAX_PATIENCE: Duration = Duration::from_secs(60);
 /// Longest of every duration.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Bytes of the service's name.
@@ -685,12 +689,24 @@ impl Check<'_> {
             max_connections: relay.max_connections.value as usize,
             max_streams: relay.max_streams.value as usize,
             max_resets: relay.max_resets.value,
+            strict_patience: self.strict_patience(&relay.strict_patience),
+            strict_held: self.size(&relay.strict_held, "relay.strict_held", HELD) as usize,
             stall_timeout: self.duration(&relay.stall_timeout, "relay.stall_timeout"),
             close_timeout: self.duration(&relay.close_timeout, "relay.close_timeout"),
             upgrades: edges::upgrades(self, &relay.upgrades),
             other_upgrades: relay.other_upgrades.value,
             threads: relay.threads.value as usize,
         }
+    }
+
+    fn strict_patience(&mut self, value: &At<yaml::Span>) -> Duration {
+        const KEY: &str = "relay.strict_patience";
+        let patience = self.duration(value, KEY);
+        if patience > MAX_PATIENCE {
+            let most = units::show_duration(MAX_PATIENCE);
+            self.error(value.at, format!("`{KEY}` must be at most {most}"), ());
+        }
+        patience
     }
 }
 

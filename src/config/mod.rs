@@ -605,6 +605,10 @@ pub struct Relay {
     pub max_streams: usize,
     /// HTTP/2 streams a client may abandon unanswered per second, averaged over ten; 0 = any number.
     pub max_resets: u32,
+    /// How long the body of a strict call over HTTP/2 is waited for, at most 60 s.
+    pub strict_patience: Duration,
+    /// Bytes of a client's HTTP/2 connection that wait for the disk, 64 KiB to 64 MiB.
+    pub strict_held: usize,
     /// How long a connection may stand still that only one side and the relay hold open; zero: for ever.
     pub stall_timeout: std::time::Duration,
     /// How long a client may go on sending after our FIN.

@@ -185,6 +185,8 @@ fn relay_bounds(relay: &Relay) -> Value {
         "max_connections": relay.max_connections,
         "max_streams": relay.max_streams,
         "max_resets": relay.max_resets,
+        "strict_patience": units::show_duration(relay.strict_patience),
+        "strict_held": units::show_size(relay.strict_held as u64),
         "stall_timeout": units::show_duration(relay.stall_timeout),
         "close_timeout": units::show_duration(relay.close_timeout),
         "upgrades": relay.upgrades.iter().map(upgrade).collect::<Vec<_>>(),

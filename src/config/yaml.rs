@@ -586,6 +586,13 @@ pub(super) struct Relay {
     /// connection. 0: any number.
     #[schemars(range(max = 1_000_000), example = 200)]
     pub max_resets: At<u32>,
+    /// How long the body of a strict call over HTTP/2 is waited for before the service hears of the call,
+    /// at most 60s. New streams of the same connection wait as long.
+    #[schemars(example = &"1s")]
+    pub strict_patience: At<Span>,
+    /// Bytes of one HTTP/2 connection that wait for the disk, 64KiB to 64MiB.
+    #[schemars(example = &"1MiB")]
+    pub strict_held: At<Size>,
     /// How long a connection may stand still when one side has finished and only the other holds it
     /// open; 0s: for ever.
     #[schemars(example = &"5m")]
@@ -806,6 +813,8 @@ impl Default for Relay {
             max_connections: At::unset(0u32),
             max_streams: At::unset(1000u32),
             max_resets: At::unset(200u32),
+            strict_patience: At::unset(Span("1s".into())),
+            strict_held: At::unset(Size("1MiB".into())),
             stall_timeout: At::unset(Span("5m".into())),
             close_timeout: At::unset(Span("2s".into())),
             upgrades: vec![At::unset(Upgrade::Protocol("websocket".into()))],

@@ -153,8 +153,20 @@ impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
 
     /// Carries calls until a side closes, a request is refused, or `drain` resolves while no call is
     /// under way.
-    pub async fn run(
-        mut self,
+    ///
+    /// Most connections are idle most of the time, so what one needs then is all that its future holds;
+    /// what is rare or the last of it is in a box of its own.
+    pub fn run(
+        self,
+        service: impl Dial<Stream = U>,
+        settings: &Settings,
+        drain: impl Future<Output = ()>,
+    ) -> impl Future<Output = ()> {
+        Box::new(self).carry(service, settings, drain)
+    }
+
+    async fn carry(
+        mut self: Box<Self>,
         mut service: impl Dial<Stream = U>,
         settings: &Settings,
         drain: impl Future<Output = ()>,
@@ -164,25 +176,26 @@ impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
             let len = match self.next_head(settings, drain.as_mut()).await {
                 Ok(Some(len)) => len,
                 Ok(None) => return self.leave(settings).await,
-                Err(refusal) => return self.refuse(refusal, settings).await,
+                Err(refusal) => return Box::pin(self.refuse(refusal, settings)).await,
             };
             if self.upstream.is_none() && h2::is_preface(self.up.buffer.bytes()) {
-                return self.into_http2(service, settings, drain).await;
+                return Box::pin(self.into_http2(service, settings, drain)).await;
             }
             let len = match self.begin(len, settings) {
                 Ok(len) => len,
-                Err(unbegun) => return self.turn_away(unbegun, settings).await,
+                Err(unbegun) => return Box::pin(self.turn_away(unbegun, settings)).await,
             };
             if let Err(stop) = self.hold(len, settings).await {
-                return self.stop_held(stop, settings).await;
+                return Box::pin(self.stop_held(stop, settings)).await;
             }
             if self.upstream.is_none() {
-                match service.dial(Protocol::Http1).await {
+                let dialled = Box::pin(service.dial(Protocol::Http1)).await;
+                match dialled {
                     Ok(stream) => self.upstream = Some(stream),
                     Err(error) => {
                         self.observer.unreachable();
                         self.end_call(Some(error.0), Some(502));
-                        return self.answer(502, "", settings).await;
+                        return Box::pin(self.answer(502, "", settings)).await;
                     }
                 }
             }
@@ -192,14 +205,14 @@ impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
                 Over::Next => {}
                 Over::Close => {
                     self.end_call(None, None);
-                    return self.close(settings).await;
+                    return Box::pin(self.close(settings)).await;
                 }
                 Over::Reset(who) => {
                     self.end_call(Some(who), None);
                     return self.reset();
                 }
                 Over::BadRequest(_) | Over::BadResponse(_) | Over::Refused(_) => {
-                    return self.broken(over, settings).await;
+                    return Box::pin(self.broken(over, settings)).await;
                 }
             }
         }
@@ -207,12 +220,12 @@ impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
 
     /// The client has said so: what follows is HTTP/2.
     async fn into_http2(
-        self,
+        self: Box<Self>,
         service: impl Dial<Stream = U>,
         settings: &Settings,
         drain: impl Future<Output = ()>,
     ) {
-        let Connection { client, up, forward, observer, .. } = self;
+        let Connection { client, up, forward, observer, .. } = *self;
         h2::Opening { client, received: up.buffer, forward, observer }.run(service, settings, drain).await;
     }
 
@@ -237,11 +250,12 @@ impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
             }
             let bounded = self.upstream.is_none() || !self.up.buffer.is_empty();
             let fresh = self.up.buffer.is_empty();
-            let idle = poll_fn(|cx| {
-                if fresh && drain.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Ok(Idle::ClientClosed));
+            // What has arrived already is served: its sender could not know.
+            let idle = poll_fn(|cx| match self.poll_idle(cx, settings.limits.max_bytes) {
+                Poll::Pending if fresh && drain.as_mut().poll(cx).is_ready() => {
+                    Poll::Ready(Ok(Idle::ClientClosed))
                 }
-                self.poll_idle(cx, settings.limits.max_bytes)
+                event => event,
             });
             // Only where the client alone can hold us: a kept-alive connection obeys the service's time-out.
             let event = if bounded {

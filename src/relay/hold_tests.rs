@@ -31,6 +31,9 @@ impl Observer for Log {
         Ok(Strict(self.clone(), 0))
     }
     fn unreachable(&mut self) {}
+    fn streamed(&mut self, why: &'static str) {
+        self.add(format!("streamed {why}"));
+    }
     fn refused(&mut self, refusal: Refusal, _: &[u8]) {
         self.add(format!("refused {} {}", refusal.status, refusal.reason));
     }
@@ -184,7 +187,7 @@ async fn one_that_waits_for_100_continue_keeps_its_last_bytes_until_they_are_com
         let (status, end) = if fine { ("200", &b"abc!"[..]) } else { ("503", &b"ab"[..]) };
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
         assert_eq!(*got.lock().unwrap(), [&head[..], end].concat());
-        assert_eq!(log.lines()[..2], ["commit 0 false", "commit 4 true"]);
+        assert_eq!(log.lines()[..3], ["streamed continue", "commit 0 false", "commit 4 true"]);
     }
 }
 
@@ -196,7 +199,7 @@ async fn one_that_dawdles_is_not_waited_for() {
     assert!(got.lock().unwrap().ends_with(b"\r\n\r\na"), "passed on after the head's time-out");
     client.write_all(b"!").await.unwrap();
     assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
-    assert_eq!(log.lines(), ["commit 1 false", "commit 2 true", "end Complete None"]);
+    assert_eq!(log.lines(), ["streamed patience", "commit 1 false", "commit 2 true", "end Complete None"]);
 }
 
 #[tokio::test]

@@ -54,11 +54,27 @@ pub trait Observer {
     /// A request was refused. `received`: what there is of its head.
     fn refused(&mut self, refusal: Refusal, received: &[u8]);
 
+    /// A strict call goes on before what is kept of its body was on the disk, for one of the reasons in
+    /// [`streamed`]; its last bytes still wait.
+    fn streamed(&mut self, _why: &'static str) {}
+
     /// The client speaks HTTP/2 on this connection; there may be many calls at once.
     fn http2(&mut self) {}
 
     /// The service does not answer HTTP/2 with HTTP/2; the client gets a GOAWAY.
     fn upstream_not_http2(&mut self) {}
+}
+
+/// Why a strict call is not held until its body is on the disk.
+pub mod streamed {
+    /// The body took too long.
+    pub const PATIENCE: &str = "patience";
+    /// More waited, of this connection, than may.
+    pub const SIZE: &str = "size";
+    /// The service lets the client send no more before it has seen some.
+    pub const WINDOW: &str = "window";
+    /// The client waits for `100 Continue`.
+    pub const CONTINUE: &str = "continue";
 }
 
 /// Resolves when a call is on the disk.

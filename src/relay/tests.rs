@@ -109,6 +109,18 @@ where
     (TcpStream::connect(address).await.unwrap(), log)
 }
 
+/// Thousands of them wait at once, for hours.
+#[tokio::test]
+async fn an_idle_connection_needs_little() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (settings, client) = (settings(), TcpStream::connect(address).await.unwrap());
+    let connection = Connection::<_, _, TcpStream>::new(client, Log::default());
+    let state = std::mem::size_of_val(&connection);
+    let future = std::mem::size_of_val(&connection.run(address, &settings, std::future::pending()));
+    assert!(state <= 700 && future <= 1000, "{state} and {future} bytes");
+}
+
 fn settings() -> Settings {
     let upgrades = Upgrades { allowed: vec!["websocket".into()], ..Upgrades::default() };
     Settings { upgrades: Arc::new(upgrades), ..Settings::brief(Duration::from_millis(300)) }

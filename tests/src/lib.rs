@@ -17,6 +17,7 @@
 //! | [`Chain`] | all of them in a row: OpenBao, sidecar, Kafka, consumer, ClickHouse |
 //! | [`load`] | many mixed calls to OpenBao by many clients |
 //! | [`recorded`] | the events in a journal, and the digests in them |
+//! | [`Random`] [`setting`] | seeds and lengths of runs, from the environment |
 //! | [`Canary`] | a secret, and whether a trace of it is to be found in files or text |
 
 mod bao;
@@ -29,6 +30,7 @@ pub mod origin;
 mod own;
 mod port;
 mod process;
+mod random;
 pub mod recorded;
 mod sql;
 mod wait;
@@ -41,6 +43,7 @@ pub use kinto::Kinto;
 pub use own::{Consumer, Engine, Sidecar, Standalone, binary};
 pub use port::Port;
 pub use process::{Process, descendants, is_alive};
+pub use random::{Random, setting};
 pub use sql::Sql;
 pub use wait::{wait_for, wait_until};
 

@@ -3,7 +3,7 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use sidelog_journal::{Journal, Kind, Options, Record};
 use std::path::Path;
 use std::time::Duration;
@@ -33,9 +33,27 @@ pub fn events(journal: &Path) -> Vec<Value> {
 
 /// `hmac-sha256:KEYID:HEX` under [`KEY`].
 pub fn digest(body: &[u8]) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let mut mac = Hmac::<Sha256>::new_from_slice(KEY).unwrap();
-    mac.update(body);
-    let id = hex(Sha256::digest(KEY).get(..4).unwrap());
-    format!("hmac-sha256:{id}:{}", hex(&mac.finalize().into_bytes()))
+    let mut digest = Digest::new();
+    digest.update(body);
+    digest.finish()
+}
+
+/// The same of a body that comes in pieces.
+pub struct Digest(Hmac<Sha256>);
+
+impl Digest {
+    #[expect(clippy::new_without_default, reason = "there is no other one")]
+    pub fn new() -> Digest {
+        Digest(Hmac::new_from_slice(KEY).unwrap())
+    }
+
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub fn finish(self) -> String {
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let id = hex(Sha256::digest(KEY).get(..4).unwrap());
+        format!("hmac-sha256:{id}:{}", hex(&self.0.finalize().into_bytes()))
+    }
 }

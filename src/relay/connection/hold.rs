@@ -8,7 +8,7 @@
 
 use super::super::buffer::Fill;
 use super::super::parse::Refusal;
-use super::super::{Call, Commit, Observer};
+use super::super::{Call, Commit, Observer, streamed};
 use super::{Connection, Settings, Wire};
 use crate::head::Head;
 use std::future::poll_fn;
@@ -66,7 +66,7 @@ impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
     pub(super) async fn hold(&mut self, head: usize, settings: &Settings) -> Result<(), Stop> {
         self.gate = Gate::Open;
         let Some(bound) = self.call.as_ref().and_then(Call::hold) else { return Ok(()) };
-        let held = self.gather(head, bound, settings).await?;
+        let held = Box::pin(self.gather(head, bound, settings)).await?;
         let Some(call) = &mut self.call else { return Ok(()) };
         let committed = call.commit(held == Held::Whole).await;
         committed.map_err(|refusal| Stop::Refused(refusal, refusal.reason))?;
@@ -87,11 +87,15 @@ impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
                 return Ok(Held::Full);
             }
             if self.expects_continue(head) {
+                self.observer.streamed(streamed::CONTINUE);
                 return Ok(Held::Part);
             }
             let fill = poll_fn(|cx| self.up.buffer.poll_fill(cx, &mut self.client, true, bound));
             match tokio::time::timeout_at(by, fill).await {
-                Err(_) => return Ok(Held::Part),
+                Err(_) => {
+                    self.observer.streamed(streamed::PATIENCE);
+                    return Ok(Held::Part);
+                }
                 Ok(Err(_)) => return Err(Stop::ClientReset),
                 Ok(Ok(Fill::Eof)) => {
                     self.up.eof = true;
@@ -122,7 +126,7 @@ impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
         Ok(())
     }
 
-    pub(super) async fn stop_held(mut self, stop: Stop, settings: &Settings) {
+    pub(super) async fn stop_held(mut self: Box<Self>, stop: Stop, settings: &Settings) {
         match stop {
             Stop::Refused(refusal, error) => {
                 self.recorded = false;

@@ -1,7 +1,7 @@
 //! Calls that must be on the disk before they reach the service.
 //!
 //! Promises: nothing of such a call is forwarded before its commit succeeded, and of one whose body is here
-//! in time, that commit covers the body. A longer one, one whose client dawdles ([`PATIENCE`]), waits for
+//! in time, that commit covers the body. A longer one, one whose client dawdles (`Limits::patience`), waits for
 //! `100 Continue` or has no window left is forwarded once its head is on the disk, but for the frame that ends
 //! it, which waits for a second commit: without it the service has no complete request. If a commit fails the
 //! stream is answered with 503, alone.
@@ -12,7 +12,7 @@
 //! the client sent them. Where one is left out after all (refused, or reset by its client), those behind it
 //! are written anew as literals, which each of them is kept as, too.
 //!
-//! Memory: [`MAX_HELD`] per connection and one block; nothing more is read of this client then. The client's
+//! Memory: `Limits::held` per connection and one block; nothing more is read of this client then. The client's
 //! window is not extended for it: the service's own, as far as the client has used it up.
 
 use super::frame::{self, Header, code, flag};
@@ -21,15 +21,10 @@ use super::streams::Fate;
 use crate::head::Head;
 use crate::relay::buffer::LARGE;
 use crate::relay::parse::Refusal;
-use crate::relay::{BodyEnd, Call, Commit, End, Observer};
+use crate::relay::{BodyEnd, Call, Commit, End, Observer, streamed};
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
-
-/// How long a body is waited for, and other streams' heads with it.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Bytes that wait, of all streams of a connection.
-const MAX_HELD: usize = 1 << 20;
+use std::time::Instant;
 
 /// What frames wait for.
 pub(super) enum State {
@@ -37,6 +32,8 @@ pub(super) enum State {
     Body {
         until: Instant,
         bound: usize,
+        /// The service's window is the bound, and not what is kept of a body.
+        narrow: bool,
     },
     /// The rest of the frame that ends the request.
     End,
@@ -82,15 +79,20 @@ pub(super) struct Block<'b> {
 }
 
 /// What of a client's frames waits, in the order it came.
-#[derive(Default)]
 pub(super) struct Gate {
     waiting: VecDeque<Held>,
     pub(super) size: usize,
+    /// Of `size`.
+    bound: usize,
     /// Nothing more of the client can be taken before some of it is gone.
     stuck: bool,
 }
 
 impl Gate {
+    pub(super) fn new(bound: usize) -> Gate {
+        Gate { waiting: VecDeque::new(), size: 0, bound, stuck: false }
+    }
+
     /// Whether a header block must wait for another one.
     pub(super) fn has_blocks(&self) -> bool {
         self.waiting.iter().any(|held| held.block > 0)
@@ -105,7 +107,7 @@ impl Gate {
     }
 
     fn fits(&self, more: usize) -> bool {
-        self.size + more <= MAX_HELD
+        self.size + more <= self.bound
     }
 
     fn append(&mut self, stream: u32, bytes: &[u8]) {
@@ -163,7 +165,7 @@ impl<O: Observer> Mux<O> {
         for at in 0..self.gate.waiting.len() {
             let Some(held) = self.gate.waiting.get(at) else { break };
             if matches!(held.state, State::Body { until, .. } if now >= until) {
-                self.go_on(at);
+                self.go_on(at, streamed::PATIENCE);
             }
             let Some(held) = self.gate.waiting.get_mut(at) else { break };
             let State::Disk(commit) = &mut held.state else { continue };
@@ -191,11 +193,15 @@ impl<O: Observer> Mux<O> {
         }
         let head = Head { raw: &self.list.bytes, index: &self.index };
         let expects = head.first("expect").is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
-        let bound = bound.min(self.stream_window);
+        let (kept, bound) = (bound, bound.min(self.stream_window));
+        let narrow = bound < kept;
         if expects || bound == 0 {
+            if expects || narrow {
+                self.observer.streamed(if expects { streamed::CONTINUE } else { streamed::WINDOW });
+            }
             return Some(self.commit(id, false));
         }
-        Some(State::Body { until: Instant::now() + PATIENCE, bound })
+        Some(State::Body { until: Instant::now() + self.bounds.patience, bound, narrow })
     }
 
     /// What trailers wait for, if they do.
@@ -247,7 +253,7 @@ impl<O: Observer> Mux<O> {
             }
             self.gate.waiting.push_back(Held::new(id, state));
         } else if let Some(at) = self.gate.waiting.iter().position(|held| held.stream == id) {
-            self.go_on(at);
+            self.go_on(at, streamed::SIZE);
         }
         self.wait_for_room();
         true
@@ -283,7 +289,12 @@ impl<O: Observer> Mux<O> {
         let Some(held) = self.gate.last(id) else { return };
         let state = match held.state {
             State::Body { .. } if end => Some(self.commit(id, true)),
-            State::Body { bound, .. } if held.window >= bound => Some(self.commit(id, false)),
+            State::Body { bound, narrow, .. } if held.window >= bound => {
+                if narrow {
+                    self.observer.streamed(streamed::WINDOW);
+                }
+                Some(self.commit(id, false))
+            }
             // Also when patience ended in the middle of this frame.
             _ if end && gated => Some(self.commit(id, true)),
             State::End => Some(State::Turn),
@@ -297,7 +308,7 @@ impl<O: Observer> Mux<O> {
         }
         if self.window <= 0 {
             // No more will come of any body before some of it has been passed on.
-            self.go_on_first();
+            self.go_on_first(streamed::WINDOW);
         }
         self.release();
     }
@@ -348,9 +359,10 @@ impl<O: Observer> Mux<O> {
     }
 
     /// The rest of a body is not waited for.
-    fn go_on(&mut self, at: usize) {
+    fn go_on(&mut self, at: usize, why: &'static str) {
         let Some(held) = self.gate.waiting.get(at) else { return };
         if let State::Body { .. } = held.state {
+            self.observer.streamed(why);
             let state = self.commit(held.stream, false);
             if let Some(held) = self.gate.waiting.get_mut(at) {
                 held.state = state;
@@ -359,15 +371,15 @@ impl<O: Observer> Mux<O> {
     }
 
     /// The same of the one that all others wait for.
-    fn go_on_first(&mut self) {
+    fn go_on_first(&mut self, why: &'static str) {
         if let Some(at) = self.gate.waiting.iter().position(|held| held.block > 0) {
-            self.go_on(at);
+            self.go_on(at, why);
         }
     }
 
     fn wait_for_room(&mut self) {
         self.gate.stuck = true;
-        self.go_on_first();
+        self.go_on_first(streamed::SIZE);
         self.release();
     }
 

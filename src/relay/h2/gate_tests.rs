@@ -19,6 +19,12 @@ impl World {
     fn commits(&self) -> Vec<String> {
         self.log.take().into_iter().filter(|line| line.starts_with("commit")).collect()
     }
+
+    /// The commits and, before them, why they come too early.
+    fn streamed(&self) -> Vec<String> {
+        let of_it = |line: &String| line.starts_with("commit") || line.starts_with("streamed");
+        self.log.take().into_iter().filter(of_it).collect()
+    }
 }
 
 /// What a service makes of the header blocks it gets: the paths, with `k` and its value if they say so.
@@ -234,23 +240,27 @@ fn a_body_is_waited_for_only_where_it_can_come_in_time() {
     let expect = frame(kind::HEADERS, WHOLE, 1, &post("/strict", &[("expect", "100-continue")]));
     let mut w = World::new();
     w.client(&expect).unwrap();
-    assert_eq!(w.commits(), ["commit /strict 0 false"]);
+    assert_eq!(w.streamed(), ["streamed continue", "commit /strict 0 false"]);
     // The service's own windows.
     let mut w = World::new();
     w.service(&settings(&[(setting::INITIAL_WINDOW_SIZE, 0)])).unwrap();
     w.client(&open(1, "/strict")).unwrap();
-    assert_eq!(w.commits(), ["commit /strict 0 false"]);
+    assert_eq!(w.streamed(), ["streamed window", "commit /strict 0 false"]);
     let mut w = World::new();
     w.service(&settings(&[(setting::INITIAL_WINDOW_SIZE, 50)])).unwrap();
     w.client(&[open(1, "/strict"), data(1, 0, &[1; 50])].concat()).unwrap();
-    assert_eq!(w.commits(), ["commit /strict 50 false"]);
+    assert_eq!(w.streamed(), ["streamed window", "commit /strict 50 false"]);
     let mut w = World::new();
     w.client(&[open(1, "/a"), data(1, 0, &[1; 16_384]), data(1, 0, &[1; 16_384])].concat()).unwrap();
     w.client(&[open(3, "/strict"), data(3, 0, &[1; 50]), data(1, 0, &[1; 16_384])].concat()).unwrap();
     w.client(&data(1, 0, &[1; 16_300])).unwrap();
     assert_eq!(w.commits(), [""; 0]);
     w.client(&data(3, 0, &[1; 33])).unwrap();
-    assert_eq!(w.commits(), ["commit /strict 83 false"], "the connection's window is used up");
+    assert_eq!(
+        w.streamed(),
+        ["streamed window", "commit /strict 83 false"],
+        "the connection's window is used up"
+    );
     // Patience.
     let mut w = World::new();
     w.client(&[open(1, "/strict"), data(1, 0, b"abc")].concat()).unwrap();
@@ -260,9 +270,45 @@ fn a_body_is_waited_for_only_where_it_can_come_in_time() {
     assert_eq!(w.commits(), [""; 0]);
     w.now = until;
     w.client(b"").unwrap();
-    assert_eq!((w.commits(), w.mux.gathers_until()), (vec!["commit /strict 3 false".into()], None));
+    assert_eq!(w.streamed(), ["streamed patience", "commit /strict 3 false"]);
+    assert_eq!(w.mux.gathers_until(), None);
     w.disk("/strict", Ok(()));
     assert_eq!(w.passed(), [(1, 1), (0, 1), (1, 3)]);
+    // As much as is kept of any body is all there is to wait for.
+    let mut w = World::new();
+    w.client(&[open(1, "/strict"), data(1, 0, &[1; 100])].concat()).unwrap();
+    assert_eq!(w.streamed(), ["commit /strict 100 false"]);
+}
+
+#[test]
+fn patience_and_what_may_wait_are_as_configured() {
+    let asked = [open(1, "/strict"), data(1, 0, b"abc")].concat();
+    for seconds in [0, 7] {
+        let patience = Duration::from_secs(seconds);
+        let mut w = World::with(Limits { patience, ..Limits::default() });
+        let before = Instant::now();
+        w.now = before;
+        w.client(&asked).unwrap();
+        let until = w.mux.gathers_until().unwrap();
+        assert!(until >= before + patience && until <= Instant::now() + patience, "{seconds}");
+        w.now = until;
+        w.client(b"").unwrap();
+        assert_eq!(w.streamed(), ["streamed patience", "commit /strict 3 false"]);
+    }
+    for held in [64 << 10, 256 << 10] {
+        let mut w = World::with(Limits { held, ..Limits::default() });
+        w.client(&open(1, "/strict")).unwrap();
+        let long = "x".repeat(15_000);
+        for n in 1..50 {
+            w.client(&frame(kind::HEADERS, END | WHOLE, 2 * n + 1, &post("/b", &[("a", &long)]))).unwrap();
+        }
+        // A block may pass the bound, and is there twice.
+        let size = w.mux.gate.size;
+        assert!(w.mux.is_stuck() && size > held - 40_000 && size < held + 40_000, "{size} of {held}");
+        assert_eq!(w.streamed(), ["streamed size", "commit /strict 0 false"]);
+        w.disk("/strict", Ok(()));
+        assert_eq!(w.requests().iter().filter(|r| r.0 == kind::HEADERS).count(), 50);
+    }
 }
 
 /// Patience ends while the frame that ends the request is being read.

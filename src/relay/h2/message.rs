@@ -137,7 +137,11 @@ impl Marks {
                 let target = value(self.path).unwrap_or_default();
                 Some(allowed_upgrade(protocol, target, end, upgrades)?)
             }
-            (b"CONNECT", None) => return Err(unwanted(405, "connect")),
+            // RFC 9113 §8.5: an authority, and nothing else.
+            (b"CONNECT", None) => {
+                let sound = self.authority.is_some() && self.scheme.is_none() && self.path.is_none();
+                return Err(if sound { unwanted(405, "connect") } else { Malformed("pseudo_field") });
+            }
             (_, Some(_)) => return Err(Malformed("pseudo_field")),
             (_, None) => None,
         };
@@ -358,7 +362,9 @@ mod tests {
             (with(&[(":authority", "u@h")]), unwanted(400, "bad_host")),
             (with(&[("host", "other")]), unwanted(400, "bad_host")),
             ([&GET[..], &[("host", "h:80"); 2]].concat(), unwanted(400, "bad_host")),
-            (with(&[(":method", "CONNECT")]), unwanted(405, "connect")),
+            (vec![(":method", "CONNECT"), GET[3]], unwanted(405, "connect")),
+            (with(&[(":method", "CONNECT")]), Malformed("pseudo_field")),
+            (vec![(":method", "CONNECT")], Malformed("pseudo_field")),
             (with(&[(":protocol", "websocket")]), Malformed("pseudo_field")),
             (with(&[("x", &long)]), unwanted(431, "head_too_large")),
             (many, unwanted(431, "too_many_fields")),

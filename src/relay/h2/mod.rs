@@ -51,6 +51,8 @@ mod streams;
 
 pub use link::Opening;
 
+use std::time::Duration;
+
 /// Bounds of one connection, beside those of heads.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -59,11 +61,15 @@ pub struct Limits {
     /// Streams that a client may abandon before they are answered, or have refused, per second,
     /// averaged over ten. More end the connection. 0: any number.
     pub max_resets: u32,
+    /// How long the body of a strict call is waited for, and other streams' heads with it.
+    pub patience: Duration,
+    /// Bytes that wait for the disk, of all streams.
+    pub held: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { max_streams: 1000, max_resets: 200 }
+        Limits { max_streams: 1000, max_resets: 200, patience: Duration::from_secs(1), held: 1 << 20 }
     }
 }
 

@@ -214,7 +214,7 @@ impl<O: Observer> Mux<O> {
             service_goaway: MAX_STREAM,
             deny: None,
             denied: 0,
-            gate: Gate::default(),
+            gate: Gate::new(bounds.held),
             released: Vec::new(),
             window: i64::from(frame::FIRST_WINDOW),
             stream_window: frame::FIRST_WINDOW as usize,
@@ -446,7 +446,10 @@ impl<O: Observer> Mux<O> {
     /// What one side announces binds what the other sends.
     fn settings(&mut self, from: Side, header: Header, bytes: &[u8]) -> Result<Step, Broken> {
         let reader = self.reader(from);
-        if header.stream != 0 || !header.len.is_multiple_of(6) {
+        if header.stream != 0 {
+            return Err(reader.broken(code::PROTOCOL_ERROR, "h2_frame"));
+        }
+        if !header.len.is_multiple_of(6) {
             return Err(reader.broken(code::FRAME_SIZE_ERROR, "h2_frame"));
         }
         if header.len > MAX_SETTINGS {

@@ -52,6 +52,9 @@ impl Observer for Log {
     fn refused(&mut self, refusal: Refusal, _: &[u8]) {
         self.add(format!("refused {}", refusal.reason));
     }
+    fn streamed(&mut self, why: &'static str) {
+        self.add(format!("streamed {why}"));
+    }
 }
 
 impl Call for Seen {
@@ -607,6 +610,7 @@ fn frames_that_are_uncertain_end_the_connection() {
         (frame(kind::WINDOW_UPDATE, 0, 0, &[0; 3]), code::FRAME_SIZE_ERROR),
         (frame(kind::PRIORITY, 0, 1, &[0; 4]), code::FRAME_SIZE_ERROR),
         (frame(kind::SETTINGS, 0, 0, &[0; 5]), code::FRAME_SIZE_ERROR),
+        (frame(kind::SETTINGS, 0, 1, &[0; 6]), code::PROTOCOL_ERROR),
         (frame(kind::DATA, 0, 1, &[0; (16 << 10) + 1]), code::FRAME_SIZE_ERROR),
         (frame(kind::HEADERS, WHOLE, 5, &[0x80]), code::COMPRESSION_ERROR),
         (frame(kind::HEADERS, WHOLE | flag::PADDED, 5, &[9, 0]), code::PROTOCOL_ERROR),

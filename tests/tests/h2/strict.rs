@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
 
 /// `strace` that does this to the calls that write to the disk.
 fn strace(inject: &str) -> Option<Vec<String>> {
@@ -120,6 +121,34 @@ async fn a_disk_that_hangs_is_waited_for_as_long_as_configured() {
         let error = of_it[0]["error"].as_str().unwrap();
         assert!(error == "not_durable" || error == "refused", "{path}: {error}");
         assert_eq!(of_it[0]["http"]["status"], 503);
+    }
+}
+
+/// A client that says its head and, after a while that is longer than the default allows, its body.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_is_waited_for_as_long_as_configured() {
+    let world = World::of_node().await;
+    for (patience, streamed) in [("60s", 0), ("100ms", 1)] {
+        let (sidecar, dir) =
+            World::before_with(&world.direct, &format!("relay: {{strict_patience: {patience}}}")).await;
+        let address = sidecar.url().strip_prefix("http://").unwrap().to_owned();
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let mut said = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+        // POST /strict/order, not ended.
+        said.extend_from_slice(b"\0\0\x14\x01\x04\0\0\0\x01\x83\x86\x01\x01a\x04\x0d/strict/order");
+        stream.write_all(&said).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1300)).await;
+        stream.write_all(b"\0\0\x02\0\x01\0\0\0\x01{}").await.unwrap();
+        let told = || super::peers::events(dir.path());
+        let until = Instant::now() + Duration::from_secs(20);
+        while told().is_empty() {
+            assert!(Instant::now() < until, "{patience}: no event");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!((&told()[0]["outcome"], &told()[0]["request"]["body"]), (&json!("success"), &json!("{}")));
+        let metrics = sidecar.metrics().await;
+        let counted = metrics.contains("sidelog_strict_streamed_total{reason=\"patience\"} 1\n");
+        assert_eq!(counted, streamed == 1, "{patience}: {metrics}");
     }
 }
 
