@@ -1,7 +1,9 @@
 # The only commands a newcomer needs. Each sets up what it needs: the Rust toolchain, Node, Python,
 # Java with Maven and cmake must be there; everything else is fetched into .deps/.
+#
+# All build with `--workspace`: with one set of features, so that what others need is compiled once.
 
-.PHONY: help demo test test-traffic fuzz chaos stress bench bench-redact bench-match check fmt generate clean-deps
+.PHONY: help demo test test-traffic fuzz chaos stress bench bench-redact bench-match bench-journal check fmt generate clean-deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -20,20 +22,20 @@ test-traffic: ## what passes and what does not: the wire and the security cases
 	cargo build --workspace --bins
 	cargo test --workspace --test wire --test security
 	SIDELOG_MUTATIONS=$${SIDELOG_MUTATIONS:-5000} SIDELOG_SHAPES=$${SIDELOG_SHAPES:-all} \
-		cargo test -p sidelog-tests --test garden -- --nocapture
+		cargo test --workspace --test garden -- --nocapture
 
 fuzz: ## every parser of strangers' bytes, a minute each (SECONDS_EACH=60)
 	fuzz/run.sh
 
 chaos: ## faults under load, at length: SIGKILL, bad disks, Kafka or ClickHouse away; a seeded simulation
 	scripts/deps.sh engine kafka
-	cargo build -p sidelog -p sidelog-consumer -p sidelog-standalone --bins
+	cargo build --workspace --bins
 	SIDELOG_KILLS=$${SIDELOG_KILLS:-1000} SIDELOG_OUTAGE_SECONDS=$${SIDELOG_OUTAGE_SECONDS:-10} \
 	SIDELOG_CONSUMER_KILLS=$${SIDELOG_CONSUMER_KILLS:-100} \
 	SIDELOG_REBALANCE_SECONDS=$${SIDELOG_REBALANCE_SECONDS:-180} \
-		cargo test -p sidelog-tests --test chaos -- --nocapture --test-threads=1
+		cargo test --workspace --test chaos -- --nocapture --test-threads=1
 	SIDELOG_ENGINE_KILLS=$${SIDELOG_ENGINE_KILLS:-30} \
-		cargo test -p sidelog-standalone --test consumer killing -- --nocapture
+		cargo test --workspace --test consumer killing -- --nocapture
 	SIDELOG_SEEDS=$${SIDELOG_SEEDS:-100000} \
 		cargo test --release -p sidelog-journal --test journal simulate -- --nocapture
 
@@ -42,12 +44,17 @@ stress: ## heavy load, at length: aborts, restarts, gigabytes, idle connections,
 	SIDELOG_BINARY=$(abspath $(or $(CARGO_TARGET_DIR),target))/release/sidelog \
 	SIDELOG_CALLS=$${SIDELOG_CALLS:-10000} SIDELOG_TERMS=$${SIDELOG_TERMS:-50} \
 	SIDELOG_MIB=$${SIDELOG_MIB:-1024} SIDELOG_IDLE=$${SIDELOG_IDLE:-10000} \
-		cargo test -p sidelog-tests --test stress -- --nocapture --test-threads=1
+		cargo test --workspace --test stress -- --nocapture --test-threads=1
 	SIDELOG_BINARY=$(abspath $(or $(CARGO_TARGET_DIR),target))/release/sidelog bench/attacks.sh
 	SIDELOG_BINARY=$(abspath $(or $(CARGO_TARGET_DIR),target))/release/sidelog scripts/h2spec.sh
 
-bench: bench-match bench-redact ## side by side with peers
+bench: bench-match bench-redact bench-journal ## side by side with peers
 	bench/run.sh
+
+bench-journal: ## what an event costs, and what `written` and `strict` add to a call (RATE=500 ROUNDS=5)
+	scripts/deps.sh kafka
+	cargo build --quiet --release -p sidelog -p sidelog-bench
+	cargo run --quiet --release -p sidelog-bench --bin levels
 
 bench-match: ## finding operations, beside two routers
 	cargo run --quiet --release -p sidelog-bench --bin match

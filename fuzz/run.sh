@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export SECONDS_EACH=${SECONDS_EACH:-60}
-RUSTC_WORKSPACE_WRAPPER=$PWD/fuzz/instrument cargo build --quiet -p sidelog-fuzz --bin fuzz
+RUSTC_WORKSPACE_WRAPPER=$PWD/fuzz/instrument cargo build --quiet --workspace --bin fuzz
 export FUZZ=${CARGO_TARGET_DIR:-target}/debug/fuzz
 
 if [ $# -eq 0 ]; then

@@ -42,7 +42,7 @@ build() {
     say "Building (the first time takes minutes), fetching ClickHouse and OpenBao"
     scripts/deps.sh engine openbao &
     local deps=$!
-    cargo build -p sidelog-standalone
+    cargo build --workspace --bin sidelog-standalone
     wait "$deps"
 }
 

@@ -9,7 +9,7 @@ FILES=(
     "docs/event.schema.json schema event"
 )
 
-cargo build --quiet -p sidelog --bin sidelog
+cargo build --quiet --workspace --bin sidelog
 sidelog=${CARGO_TARGET_DIR:-target}/debug/sidelog
 stale=0
 fresh=$(mktemp)
