@@ -35,6 +35,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     (6, "0006_completeness"),
     (7, "0007_tenant_readers"),
     (8, "0008_removed"),
+    (9, "0009_doubled"),
 ];
 
 const BOOTSTRAP: &str = "

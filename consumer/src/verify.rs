@@ -21,6 +21,8 @@ pub struct Boot {
     pub first_seq: u64,
     pub last_seq: u64,
     pub records: u64,
+    /// Of `records`: of a number that another one has too.
+    pub doubled: u64,
     /// On purpose.
     pub removed: u64,
     pub known_lost: u64,
@@ -50,6 +52,15 @@ impl Report {
     pub fn missing(&self) -> u64 {
         self.boots.iter().map(|boot| boot.missing).sum()
     }
+
+    pub fn doubled(&self) -> u64 {
+        self.boots.iter().map(|boot| boot.doubled).sum()
+    }
+
+    /// Each number once, or known to be lost.
+    pub fn is_sound(&self) -> bool {
+        self.missing() == 0 && self.doubled() == 0
+    }
 }
 
 impl fmt::Display for Report {
@@ -57,13 +68,14 @@ impl fmt::Display for Report {
         for b in &self.boots {
             writeln!(
                 f,
-                "producer {} boot {} ({}): {} to {}, {} stored, {} removed, {} known lost, {} missing, complete until {}",
+                "producer {} boot {} ({}): {} to {}, {} stored, {} doubled, {} removed, {} known lost, {} missing, complete until {}",
                 b.producer,
                 b.boot,
                 if b.service.is_empty() { "-" } else { &b.service },
                 b.first_seq,
                 b.last_seq,
                 b.records,
+                b.doubled,
                 b.removed,
                 b.known_lost,
                 b.missing,
@@ -75,9 +87,12 @@ impl fmt::Display for Report {
             writeln!(f, "missing: producer {producer} boot {boot}: {first} to {last}")?;
         }
         let known: u64 = self.boots.iter().map(|boot| boot.known_lost).sum();
-        match self.missing() {
-            0 => writeln!(f, "complete: {known} known lost, none missing"),
-            n => writeln!(f, "not complete: {known} known lost, {n} missing"),
+        match (self.missing(), self.doubled()) {
+            (0, 0) => writeln!(f, "complete: {known} known lost, none missing, none doubled"),
+            (0, doubled) => writeln!(f, "complete: {known} known lost, none missing; {doubled} doubled"),
+            (missing, doubled) => {
+                writeln!(f, "not complete: {known} known lost, {missing} missing; {doubled} doubled")
+            }
         }
     }
 }
@@ -87,7 +102,7 @@ pub async fn verify(store: &Store, producer: Option<Uuid>) -> Result<Report, Sto
     let which = producer.map(|id| format!("WHERE producer = '{id}'")).unwrap_or_default();
     let boots = store
         .rows(&format!(
-            "SELECT producer, boot, service, first_seq, last_seq, records, removed, known_lost, missing, \
+            "SELECT producer, boot, service, first_seq, last_seq, records, doubled, removed, known_lost, missing, \
                formatDateTime(complete_until, '%Y-%m-%dT%H:%i:%SZ', 'UTC') AS complete_until \
              FROM completeness {which} ORDER BY producer, boot"
         ))

@@ -489,8 +489,14 @@ async fn verify_tells_what_is_missing_and_what_is_known_to_be_lost() {
     let gaps: Vec<_> = report.gaps.iter().map(|g| (g.producer, g.boot, g.first, g.last)).collect();
     assert_eq!(gaps, [(whole, 1, 7, 8), (whole, 1, 90, 90)]);
     assert_eq!((report.boots.len(), report.missing()), (1, 3));
-    assert!(report.to_string().contains("not complete: 0 known lost, 3 missing"), "{report}");
-    assert_eq!(verify::verify(&store, Some(holed)).await.unwrap().missing(), 0);
+    assert!(report.to_string().contains("not complete: 0 known lost, 3 missing; 0 doubled"), "{report}");
+    // Somebody inserts a row again.
+    let again = "INSERT INTO audit.events SELECT * FROM audit.events WHERE seq = 5 \
+                 AND producer = '01900000-0000-7000-8000-000000000002'";
+    sql(&engine, again);
+    let report = verify::verify(&store, Some(holed)).await.unwrap();
+    assert_eq!((report.missing(), report.doubled(), report.is_sound()), (0, 1, false));
+    assert!(report.to_string().contains("none missing; 1 doubled"), "{report}");
 }
 
 /// A record of the journal.

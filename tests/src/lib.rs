@@ -16,6 +16,7 @@
 //! | [`deps`] | where an installed thing lies |
 //! | [`Chain`] | all of them in a row: OpenBao, sidecar, Kafka, consumer, ClickHouse |
 //! | [`load`] | many mixed calls to OpenBao by many clients |
+//! | [`clients`] | the same call again and again, at a pace, and what came back |
 //! | [`recorded`] | the events in a journal, and the digests in them |
 //! | [`Random`] [`setting`] | seeds and lengths of runs, from the environment |
 //! | [`Canary`] | a secret, and whether a trace of it is to be found in files or text |
@@ -23,6 +24,7 @@
 mod bao;
 mod canary;
 mod chain;
+pub mod clients;
 mod kafka;
 mod kinto;
 pub mod load;

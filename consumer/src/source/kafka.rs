@@ -7,6 +7,11 @@
 //!
 //! Offsets are committed after their batch was stored, never before. When partitions are taken away,
 //! the batch in work may be finished first; if it takes too long it is abandoned.
+//!
+//! A process that is halted for a while (a paused container, a migrated machine) does not see that the
+//! group gave its partitions to another. So the thread notes that it is alive, a batch is current only
+//! while that note is younger than half a session, and a thread that finds it older abandons the batch
+//! and joins the group anew.
 
 use super::{Batch, Dead, Fetched, Limits, Source, SourceError};
 use crate::metrics::Metrics;
@@ -28,6 +33,8 @@ const POLL: Duration = Duration::from_millis(50);
 const PAUSE_AFTER: Duration = Duration::from_secs(5);
 /// How long the group waits for a batch in work when partitions move.
 const REVOKE_WAIT: Duration = Duration::from_secs(20);
+/// librdkafka's own `session.timeout.ms`.
+const SESSION: Duration = Duration::from_secs(45);
 /// How long leaving the group may take.
 const CLOSE_WAIT: Duration = Duration::from_secs(15);
 const DEAD_LETTER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -103,13 +110,16 @@ struct Shared {
     ready: Notify,
     metrics: Arc<Metrics>,
     topic: String,
+    /// How long partitions are surely ours without a sign of life of the polling thread.
+    lease: Duration,
     log: Mutex<(Instant, u32)>,
 }
 
-#[derive(Default)]
 struct State {
     /// Counts assignments.
     epoch: u64,
+    /// The polling thread's last sign of life.
+    alive: Instant,
     ready: Option<Batch>,
     /// A batch of this epoch is with the pipeline.
     in_work: bool,
@@ -121,6 +131,39 @@ struct State {
     ended: bool,
     /// Why it ended, if not by order.
     failure: Option<SourceError>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            epoch: 0,
+            alive: Instant::now(),
+            ready: None,
+            in_work: false,
+            stored: BTreeMap::new(),
+            untold: false,
+            stop: false,
+            ended: false,
+            failure: None,
+        }
+    }
+}
+
+impl State {
+    /// Whatever is in work belongs to another from here on.
+    fn abandon(&mut self) {
+        self.epoch += 1;
+        self.ready = None;
+        self.in_work = false;
+        self.stored.clear();
+    }
+
+    /// A sign of life. False: the last one is too long ago for the partitions to be surely ours.
+    fn beat(&mut self, lease: Duration) -> bool {
+        let in_time = self.alive.elapsed() < lease;
+        self.alive = Instant::now();
+        in_time
+    }
 }
 
 impl Shared {
@@ -190,10 +233,8 @@ impl ConsumerContext for Context {
             Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed"),
         }
         let mut state = shared.state();
-        state.epoch += 1;
-        state.ready = None;
-        state.in_work = false;
-        state.stored.clear();
+        state.abandon();
+        state.alive = Instant::now();
     }
 
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
@@ -219,9 +260,11 @@ impl Context {
         let until = Instant::now() + REVOKE_WAIT;
         let mut state = self.0.state();
         state.ready = None;
-        while state.in_work {
-            let Some(left) = until.checked_duration_since(Instant::now()) else { break };
-            state = self.0.wait(state, left);
+        while state.in_work && Instant::now() < until {
+            state = self.0.wait(state, POLL);
+            if !state.beat(self.0.lease) {
+                state.abandon();
+            }
         }
         // All of it: an earlier commit may have been refused because the group is changing.
         let stored = std::mem::take(&mut state.stored);
@@ -282,6 +325,16 @@ impl Poller {
                 let mut state = shared.state();
                 if state.stop {
                     return Ok(());
+                }
+                if !state.beat(shared.lease) {
+                    tracing::warn!(
+                        "stood still for too long to be sure of the partitions; joining the group anew"
+                    );
+                    state.abandon();
+                    drop(state);
+                    self.consumer.unsubscribe();
+                    self.consumer.subscribe(&[&shared.topic])?;
+                    continue;
                 }
                 if state.epoch != self.current.epoch {
                     self.current = Batch::new(&self.shared.topic, state.epoch);
@@ -387,6 +440,7 @@ impl KafkaSource {
             ready: Notify::new(),
             metrics,
             topic: options.topic.clone(),
+            lease: lease(&config),
             log: Mutex::new((Instant::now(), 0)),
         });
         let consumer: BaseConsumer<Context> = config.create_with_context(Context(Arc::clone(&shared)))?;
@@ -421,6 +475,12 @@ impl KafkaSource {
         self.dead_letters = Some(producer.clone());
         Ok(producer)
     }
+}
+
+/// Half a session: the group waits for a whole one before it gives partitions to another.
+fn lease(config: &ClientConfig) -> Duration {
+    let session = config.get("session.timeout.ms").and_then(|millis| millis.parse().ok());
+    session.map_or(SESSION, Duration::from_millis) / 2
 }
 
 /// Where it came from and why it is here; nothing of its content.
@@ -494,7 +554,8 @@ impl Source for KafkaSource {
     }
 
     fn is_current(&self, batch: &Batch) -> bool {
-        self.shared.state().epoch == batch.epoch
+        let state = self.shared.state();
+        state.epoch == batch.epoch && state.alive.elapsed() < self.shared.lease
     }
 
     async fn close(&mut self) {

@@ -1,11 +1,11 @@
 //! A broker that is not there, resets connections, or accepts and never answers.
 
-use crate::load::{Load, Plan};
 use crate::origin::Origin;
-use crate::phases::Phases;
+use crate::phases::{Phases, steady};
 use crate::setting;
 use crate::sidecar::{Sidecar, Told, configure};
 use harness::Kafka;
+use harness::clients::Load;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,8 +99,7 @@ async fn an_outage_of_kafka_is_not_noticed_by_traffic_and_costs_no_event() {
         &format!("journal: {{dir: journal}}\nkafka: {{brokers: ['{address}']}}"),
     );
     let sidecar = Sidecar::start(dir.path()).await;
-    let plan = Plan { clients: 4, pause: Duration::from_millis(8), body: 500, paths: &["/written/a"] };
-    let load = Load::start(plan, sidecar.traffic);
+    let load = Load::start(steady(), sidecar.traffic);
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     let mut phases = Phases::begin("kafka", "quiet");

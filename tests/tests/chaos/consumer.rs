@@ -2,12 +2,12 @@
 //! ClickHouse that is away. The yardstick is what was written to Kafka, or the service's ledger.
 
 use crate::feed::{Fed, Feed, ROWS};
-use crate::load::{Load, Plan};
 use crate::origin::Origin;
-use crate::phases::Phases;
+use crate::phases::{Phases, steady};
 use crate::sidecar::{Sidecar, configure, resident, sum};
 use crate::wire::{Mode, Wire};
 use crate::{Random, setting};
+use harness::clients::Load;
 use harness::{Consumer, Engine, Kafka, wait_until};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -150,6 +150,28 @@ async fn a_group_whose_members_come_and_go_loses_and_doubles_nothing() {
     assert!(stays.stop().await.success());
 }
 
+/// A halted process does not know that its partitions have another owner.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_halted_past_its_session_stores_nothing_twice() {
+    let rear = Rear::start().await;
+    let feed = Feed::start(&rear.kafka, TOPIC);
+    let halted = rear.busy_consumer("halted").await;
+    let other = rear.busy_consumer("other").await;
+    for _ in 0..setting("SIDELOG_HALTS", 3) {
+        halted.process.pause();
+        // The session and a rebalance, and then some of what was in work.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        halted.process.resume();
+        tokio::time::sleep(STAY).await;
+    }
+    let fed = feed.stop().await;
+    rear.drained().await;
+    let abandoned = sum(&halted.metrics().await, "sidelog_consumer_abandoned_batches_total");
+    println!("batches abandoned by the one that was halted: {abandoned}");
+    rear.holds_exactly(&fed).await;
+    assert!(halted.stop().await.success() && other.stop().await.success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_clickhouse_is_not_noticed_by_traffic_and_costs_no_row() {
     let seconds = Duration::from_secs(setting("SIDELOG_OUTAGE_SECONDS", 2));
@@ -161,8 +183,7 @@ async fn an_outage_of_clickhouse_is_not_noticed_by_traffic_and_costs_no_row() {
     let kafka = format!("journal: {{dir: journal}}\nkafka: {{brokers: ['{}']}}", rear.kafka.bootstrap());
     configure(dir.path(), origin.address, &kafka);
     let sidecar = Sidecar::start(dir.path()).await;
-    let plan = Plan { clients: 4, pause: Duration::from_millis(8), body: 500, paths: &["/written/a"] };
-    let load = Load::start(plan, sidecar.traffic);
+    let load = Load::start(steady(), sidecar.traffic);
     reads(&consumer).await;
 
     let mut phases = Phases::begin("clickhouse", "quiet");

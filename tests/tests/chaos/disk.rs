@@ -3,15 +3,21 @@
 //! Full: a small file system of memory, mounted in a namespace of the sidecar's own. Failing and slow:
 //! `strace` answers system calls in the kernel's stead. Where a machine allows neither, the test says so.
 
-use crate::load::{Answer, Load, Plan, percentile};
 use crate::origin::Origin;
 use crate::sidecar::{Sidecar, Told, configure, inside, sidelog};
 use harness::binary;
+use harness::clients::{Answer, Load, Pace, Plan, percentile};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const PLAN: Plan = Plan { clients: 4, pause: Duration::from_millis(1), body: 8000, paths: &["/written/a"] };
+const PLAN: Plan = Plan {
+    clients: 4,
+    pace: Pace::After(Duration::from_millis(1)),
+    media_type: "text/plain",
+    body: &[b'x'; 8000],
+    paths: &["/written/a"],
+};
 
 /// Whether the command works here.
 fn works(program: &str, arguments: &[&str]) -> bool {
@@ -121,8 +127,12 @@ async fn a_disk_that_fails_refuses_strict_calls_only() {
     let (dir, origin) = (tempfile::tempdir().unwrap(), Origin::start());
     configure(dir.path(), origin.address, "journal: {dir: journal}");
     let sidecar = under_strace(dir.path(), "error=EIO").await;
-    let plan =
-        Plan { paths: &["/written/a", "/strict/a"], body: 100, pause: Duration::from_millis(20), ..PLAN };
+    let plan = Plan {
+        paths: &["/written/a", "/strict/a"],
+        body: &[b'x'; 100],
+        pace: Pace::After(Duration::from_millis(20)),
+        ..PLAN
+    };
     let load = Load::start(plan, sidecar.traffic);
     tokio::time::sleep(Duration::from_secs(2)).await;
     let answers = load.stop();
@@ -146,7 +156,13 @@ async fn a_slow_disk_delays_strict_calls_only() {
     let (dir, origin) = (tempfile::tempdir().unwrap(), Origin::start());
     configure(dir.path(), origin.address, "journal: {dir: journal, sync_timeout: 20s}");
     let sidecar = under_strace(dir.path(), "delay_enter=2000000").await;
-    let plan = |path| Plan { paths: path, body: 100, pause: Duration::from_millis(10), clients: 2 };
+    let plan = |path| Plan {
+        paths: path,
+        body: &[b'x'; 100],
+        pace: Pace::After(Duration::from_millis(10)),
+        clients: 2,
+        ..PLAN
+    };
     let strict = Load::start(plan(&["/strict/a"]), sidecar.traffic);
     let written = Load::start(plan(&["/written/a"]), sidecar.traffic);
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -168,7 +184,10 @@ async fn a_journal_directory_taken_away_is_noticed_and_made_again() {
     let (dir, origin) = (tempfile::tempdir().unwrap(), Origin::start());
     configure(dir.path(), origin.address, "journal: {dir: journal}");
     let sidecar = Sidecar::start(dir.path()).await;
-    let load = Load::start(Plan { pause: Duration::from_millis(10), body: 100, ..PLAN }, sidecar.traffic);
+    let load = Load::start(
+        Plan { pace: Pace::After(Duration::from_millis(10)), body: &[b'x'; 100], ..PLAN },
+        sidecar.traffic,
+    );
     tokio::time::sleep(Duration::from_millis(300)).await;
     let journal = dir.path().join("journal");
     // While the sidecar makes files, a removal may have to be tried again.

@@ -1,9 +1,9 @@
 //! SIGKILL at any moment, under load, on one directory.
 
-use crate::load::{Load, Plan, percentile};
 use crate::origin::Origin;
 use crate::sidecar::{Sidecar, Told, configure};
 use crate::{Random, setting};
+use harness::clients::{Load, Pace, Plan, percentile};
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -15,8 +15,9 @@ async fn no_executed_call_is_without_an_event_and_none_has_two() {
     let mut sidecar = Sidecar::start(dir.path()).await;
     let plan = Plan {
         clients: 8,
-        pause: Duration::from_millis(8),
-        body: 300,
+        pace: Pace::After(Duration::from_millis(8)),
+        media_type: "text/plain",
+        body: &[b'x'; 300],
         paths: &["/written/a", "/strict/a", "/written/b"],
     };
     let began = Instant::now();

@@ -10,14 +10,13 @@
 //!
 //! `make chaos` runs them at length and prints the figures of docs/reliability.md; variables make them
 //! longer or shorter (`SIDELOG_KILLS`, `SIDELOG_CONSUMER_KILLS`, `SIDELOG_REBALANCE_SECONDS`,
-//! `SIDELOG_OUTAGE_SECONDS`).
+//! `SIDELOG_OUTAGE_SECONDS`, `SIDELOG_RATE` in calls a second).
 
 mod broker;
 mod consumer;
 mod disk;
 mod feed;
 mod kill;
-mod load;
 mod origin;
 mod phases;
 mod sidecar;

@@ -1,4 +1,4 @@
-//! Clients that call without pause, each call under an id of its own and never twice.
+//! Clients that call again and again, each call under an id of its own and never twice.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,14 +18,23 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// When a client calls next.
+#[derive(Debug, Clone, Copy)]
+pub enum Pace {
+    /// So long after an answer.
+    After(Duration),
+    /// So long after the last call was due. A call that had to wait for the one before it is timed from
+    /// when it was due: a slow answer cannot hide those it keeps waiting.
+    Every(Duration),
+}
+
 /// What clients do.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub clients: usize,
-    /// Between two calls of a client.
-    pub pause: Duration,
-    /// Bytes of a request's body.
-    pub body: usize,
+    pub pace: Pace,
+    pub media_type: &'static str,
+    pub body: &'static [u8],
     /// Called in turn.
     pub paths: &'static [&'static str],
 }
@@ -72,27 +81,33 @@ fn client(plan: Plan, stop: &AtomicBool, target: &Mutex<Option<SocketAddr>>) -> 
         };
         stream.set_nodelay(true).unwrap();
         let mut stream = BufReader::new(stream);
+        let mut due = Instant::now();
         while !stop.load(Ordering::Relaxed) {
-            let Some(answer) = call(&mut stream, paths.next().unwrap(), plan.body) else { break };
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let Some(answer) = call(&mut stream, paths.next().unwrap(), &plan, due) else { break };
             let refused = answer.status != 200;
             answers.push(answer);
-            std::thread::sleep(plan.pause);
             if refused {
                 break;
             }
+            due = match plan.pace {
+                Pace::After(pause) => Instant::now() + pause,
+                Pace::Every(interval) => due + interval,
+            };
         }
     }
     answers
 }
 
-/// One call; `None`: its connection broke.
-fn call(stream: &mut BufReader<TcpStream>, path: &str, body: usize) -> Option<Answer> {
+/// One call that was due when it `began`; `None`: its connection broke.
+fn call(stream: &mut BufReader<TcpStream>, path: &str, plan: &Plan, began: Instant) -> Option<Answer> {
     let id = Uuid::new_v4().to_string();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: origin\r\nX-Request-Id: {id}\r\nContent-Type: text/plain\r\nContent-Length: {body}\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nHost: origin\r\nX-Request-Id: {id}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
+        plan.media_type,
+        plan.body.len()
     );
-    let request = [head.as_bytes(), &vec![b'x'; body]].concat();
-    let began = Instant::now();
+    let request = [head.as_bytes(), plan.body].concat();
     stream.get_mut().write_all(&request).ok()?;
     let (mut status, mut length) = (0, 0);
     loop {
