@@ -83,7 +83,7 @@ pub struct Figures {
 }
 
 /// An order as JSON, of exactly 1 KiB.
-fn body() -> String {
+pub fn body() -> String {
     let mut body = String::from(
         "{\"customer\":\"c-10482\",\"currency\":\"EUR\",\"reason\":\"reorder\",\"contact\":{\"name\":\"Ada Example\",\
          \"street\":\"1 Sample Street\",\"city\":\"Sampleton\"},\"lines\":[",

@@ -100,6 +100,18 @@ fn status_kib(pid: u32, key: &str) -> u64 {
     value.split_whitespace().next().and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
+/// Binds this process, and what it starts from now on, to a core.
+pub fn stay_on(core: usize) {
+    // SAFETY: a set of cores is plain data, and zero is an empty one.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is ours; the call reads as many bytes as it has.
+    let failed = unsafe {
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
+    };
+    assert_eq!(failed, 0, "cannot stay on core {core}");
+}
+
 /// An address nobody listens on, for programs that cannot choose one themselves.
 pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()

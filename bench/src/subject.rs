@@ -77,6 +77,11 @@ impl Running {
         let short = of("sidelog_lost_events_total") + of("sidelog_unmatched_events_total");
         Some((of("sidelog_events_total"), short))
     }
+
+    /// Records that are not delivered yet, of Sidelog.
+    pub fn pending(&self) -> f64 {
+        self.admin.map_or(0.0, |admin| metric(&get(admin, "/metrics"), "sidelog_journal_pending_records"))
+    }
 }
 
 /// A small fixed answer from nginx, on the load's core.
@@ -133,15 +138,19 @@ fn nginx(core: &str, addr: SocketAddr, dir: &Path, name: &str, http: &str) -> Pr
 }
 
 fn sidelog(service: SocketAddr, dir: &Path) -> Running {
-    let home = dir.join("sidelog");
+    sidelog_with(service, &dir.join("sidelog"), "")
+}
+
+/// Sidelog with its files in `home`, and more lines of configuration.
+pub fn sidelog_with(service: SocketAddr, home: &Path, more: &str) -> Running {
     // A fresh journal each time: nobody ships it, and a full one would make the work lighter.
-    let _ = std::fs::remove_dir_all(&home);
-    std::fs::create_dir_all(&home).unwrap();
+    let _ = std::fs::remove_dir_all(home);
+    std::fs::create_dir_all(home).unwrap();
     std::fs::write(home.join("openapi.yaml"), openapi()).unwrap();
     let config = home.join("sidelog.yaml");
     let text = format!(
         "version: 1\nservice: bench\nlisten: 127.0.0.1:0\nupstream: http://{service}\nopenapi: [openapi.yaml]\n\
-         journal: {{dir: {}, max_bytes: 16GiB}}\nadmin: {{listen: 127.0.0.1:0, local: 127.0.0.1:0}}\n",
+         journal: {{dir: {}, max_bytes: 16GiB}}\nadmin: {{listen: 127.0.0.1:0, local: 127.0.0.1:0}}\n{more}",
         home.join("journal").display()
     );
     std::fs::write(&config, text).unwrap();

@@ -90,7 +90,7 @@ fn show(value: Option<f64>, digits: usize) -> String {
 }
 
 /// The middle value, or the mean of the two.
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
     Some((low + high) / 2.0)
