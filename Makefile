@@ -1,5 +1,5 @@
-# The only commands a newcomer needs. Each sets up what it needs: the Rust toolchain, Node, Python,
-# Java with Maven and cmake must be there; everything else is fetched into .deps/.
+# The only commands a newcomer needs. Each sets up what it needs: the Rust toolchain, Node, Python, Go,
+# a JDK with Maven and cmake must be there; everything else is fetched into .deps/.
 
 .PHONY: help demo test test-traffic fuzz chaos bench bench-redact bench-match check fmt generate clean-deps
 .DEFAULT_GOAL := help

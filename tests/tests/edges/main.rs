@@ -8,7 +8,6 @@
 mod addresses;
 mod alpn;
 mod bounds;
-mod pki;
 mod refused;
 mod resets;
 mod secure;
