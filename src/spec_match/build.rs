@@ -3,7 +3,7 @@
 use super::conditions::{self, exclusive};
 use super::template::{self, MAX_CAPTURES, Segment};
 use super::trie::{Leaf, Trie, method_key};
-use super::{Layer, Route, SpecMatcher};
+use super::{Layer, Neighbours, Route, SpecMatcher};
 use crate::config::BasePath;
 use crate::openapi::{Document, Operation, Warning, suffix_start};
 use regex::bytes::{Regex, RegexBuilder};
@@ -150,49 +150,57 @@ impl Builder {
             operation,
             segments: segments.into(),
             names,
-            rivals: Box::default(),
+            near: Neighbours::default(),
             guards,
         });
     }
 
-    /// Finds the rivals of every route.
+    /// Finds for every route those that share paths with it.
     fn finish(mut self, operations: &[Operation]) -> (Layer, Vec<Pair>) {
         let mut pairs = Vec::new();
         for i in 0..self.routes.len() {
-            let Some(route) = self.routes.get(i) else { continue };
-            let Some(operation) = operations.get(route.operation as usize) else { continue };
-            let mut rivals = Vec::new();
-            if !route.segments.contains(&Segment::Rest) {
-                for other_id in self.trie.overlapping(&route.segments, MAX_OVERLAPS) {
-                    let Some(other) = self.routes.get(other_id as usize) else { continue };
-                    let Some(its) = operations.get(other.operation as usize) else { continue };
-                    if other.operation == route.operation
-                        || its.method != operation.method
-                        || exclusive(operation, its)
-                    {
-                        continue;
-                    }
-                    let order = specificity(&route.segments, &other.segments);
-                    if order.is_none() && excluded_by_type(operation, route, its, other) {
-                        continue;
-                    }
-                    if order.is_none() && rivals.len() < MAX_RIVALS {
-                        rivals.push(other_id);
-                    }
-                    let equal = matches!(order, None | Some(Ordering::Equal))
-                        && its.discriminators.len() == operation.discriminators.len();
-                    if equal && route.operation < other.operation {
-                        let example = order.is_none().then(|| example(&route.segments, &other.segments));
-                        pairs.push(Pair { a: route.operation, b: other.operation, example });
-                    }
-                }
-            }
-            rivals.sort_unstable();
-            if let Some(route) = self.routes.get_mut(i) {
-                route.rivals = rivals.into();
+            let near = self.routes.get(i).and_then(|route| self.near(route, operations, &mut pairs));
+            if let (Some(route), Some(near)) = (self.routes.get_mut(i), near) {
+                route.near = near;
             }
         }
         (Layer { trie: self.trie, routes: self.routes }, pairs)
+    }
+
+    /// The neighbours of one route. None if it spans segments.
+    fn near(&self, route: &Route, operations: &[Operation], pairs: &mut Vec<Pair>) -> Option<Neighbours> {
+        let operation = operations.get(route.operation as usize)?;
+        if route.segments.contains(&Segment::Rest) {
+            return None;
+        }
+        let (mut rivals, mut lesser, mut contested) = (Vec::new(), Vec::new(), false);
+        for id in self.trie.overlapping(&route.segments, MAX_OVERLAPS) {
+            let Some(other) = self.routes.get(id as usize) else { continue };
+            let Some(its) = operations.get(other.operation as usize) else { continue };
+            if other.operation == route.operation
+                || its.method != operation.method
+                || exclusive(operation, its)
+            {
+                continue;
+            }
+            let order = specificity(&route.segments, &other.segments);
+            match order {
+                None if excluded_by_type(operation, route, its, other) => continue,
+                None if rivals.len() < MAX_RIVALS => rivals.push(id),
+                Some(Ordering::Less) if lesser.len() < MAX_RIVALS => lesser.push(id),
+                _ => {}
+            }
+            let open = matches!(order, None | Some(Ordering::Equal));
+            contested |= open;
+            let equal = open && its.discriminators.len() == operation.discriminators.len();
+            if equal && route.operation < other.operation {
+                let example = order.is_none().then(|| example(&route.segments, &other.segments));
+                pairs.push(Pair { a: route.operation, b: other.operation, example });
+            }
+        }
+        rivals.sort_unstable();
+        lesser.retain(|_| contested);
+        Some(Neighbours { rivals: rivals.into(), lesser: lesser.into() })
     }
 }
 

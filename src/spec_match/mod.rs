@@ -72,10 +72,18 @@ struct Route {
     segments: Box<[Segment]>,
     /// A name for each capture; none for variables of the base path.
     names: Box<[Option<Box<str>>]>,
-    /// Routes of other shape that share paths with this one, where neither is more specific.
-    rivals: Box<[u32]>,
+    near: Neighbours,
     /// Patterns that captures must match for the route to count at all.
     guards: Box<[(usize, Regex)]>,
+}
+
+/// Routes with the same method that share paths with one.
+#[derive(Debug, Default)]
+struct Neighbours {
+    /// Of other shape, and neither is more specific.
+    rivals: Box<[u32]>,
+    /// Less specific; kept only for a route that has equals or rivals.
+    lesser: Box<[u32]>,
 }
 
 /// What a request is. `'s`: the matcher's; `'t`: the target's.
@@ -87,7 +95,7 @@ pub struct Found<'s, 't> {
     pub operation: Option<&'s Operation>,
     /// When the path is in a document and the method is not: an operation of that path.
     pub same_path: Option<&'s Operation>,
-    /// The others that fit equally, in document order.
+    /// When ambiguous, the others that fit: equally, or less specifically. In document order.
     pub alternatives: Vec<&'s Operation>,
     /// Oddities from a bounded set: `path_confusion`, `encoded_slash`, `head_as_get`, …
     pub flags: Vec<&'static str>,
@@ -305,7 +313,7 @@ impl SpecMatcher {
         look.fell_through = passed.is_some();
         look.same_path = None;
         let Some(route) = layer.routes.get(offer.route as usize) else { return look };
-        if offer.equals.is_empty() && route.rivals.is_empty() {
+        if offer.equals.is_empty() && route.near.rivals.is_empty() {
             look.operation = self.operations.get(route.operation as usize);
             look.names = &route.names;
             look.captures = captures;
@@ -358,11 +366,11 @@ impl SpecMatcher {
         captures: Captures,
         look: &mut Look<'s>,
     ) {
-        let rivals = layer.routes.get(offer.route as usize).map_or(&[][..], |r| &*r.rivals);
+        let Some(first) = layer.routes.get(offer.route as usize) else { return };
         let mut best: Option<((bool, usize), &Route, Captures)> = None;
         let mut all: Vec<u32> = Vec::new();
         let same = [offer.route].into_iter().chain(offer.equals.iter().copied());
-        for (id, rival) in same.map(|r| (r, false)).chain(rivals.iter().map(|r| (*r, true))) {
+        for (id, rival) in same.map(|r| (r, false)).chain(first.near.rivals.iter().map(|r| (*r, true))) {
             let Some(route) = layer.routes.get(id as usize) else { continue };
             let Some(operation) = self.operations.get(route.operation as usize) else { continue };
             let mut own = Captures::default();
@@ -382,6 +390,9 @@ impl SpecMatcher {
             }
         }
         let Some((_, route, captures)) = best else { return };
+        if all.len() > 1 {
+            self.add_lesser(layer, request, first, &mut all);
+        }
         all.retain(|o| *o != route.operation);
         all.sort_unstable();
         all.truncate(MAX_ALTERNATIVES);
@@ -389,6 +400,19 @@ impl SpecMatcher {
         look.alternatives = all.iter().filter_map(|o| self.operations.get(*o as usize)).collect();
         look.names = &route.names;
         look.captures = captures;
+    }
+
+    /// What a less specific operation was meant for may hide behind an ambiguity: it is named too.
+    fn add_lesser(&self, layer: &Layer, request: &Request<'_, '_>, first: &Route, all: &mut Vec<u32>) {
+        for route in first.near.lesser.iter().filter_map(|id| layer.routes.get(*id as usize)) {
+            let Some(operation) = self.operations.get(route.operation as usize) else { continue };
+            if !all.contains(&route.operation)
+                && route.captures(request.path, &mut Captures::default())
+                && request.standing(operation).is_some()
+            {
+                all.push(route.operation);
+            }
+        }
     }
 }
 

@@ -175,6 +175,24 @@ fn one_path_under_two_names_is_shown_as_ambiguous() {
 }
 
 #[test]
+fn an_ambiguity_names_less_specific_operations_too_and_clarity_does_not() {
+    let ops = [
+        ("PUT", "/t/a/schema#add", "add"),
+        ("PUT", "/t/a/schema#update", "update"),
+        ("PUT", "/t/{key}/schema", "any"),
+        ("PUT", "/t/b/schema", "clear"),
+    ];
+    let m = matcher(&ops);
+    let contested = find(&m, "PUT", "/t/a/schema");
+    assert_eq!((contested.kind, id(contested.operation)), (MatchKind::Ambiguous, Some("add")));
+    let others: Vec<_> = contested.alternatives.iter().map(|o| id(Some(o)).unwrap()).collect();
+    assert_eq!(others, ["update", "any"]);
+    let clear = find(&m, "PUT", "/t/b/schema");
+    assert_eq!((clear.kind, id(clear.operation)), (MatchKind::Matched, Some("clear")));
+    assert!(clear.alternatives.is_empty());
+}
+
+#[test]
 fn crossing_templates_are_ambiguous_only_where_they_cross() {
     let ops = [("GET", "/{index}/_settings", "settings"), ("GET", "/_inference/{id}", "inference")];
     let m = matcher(&ops);
