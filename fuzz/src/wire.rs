@@ -2,9 +2,9 @@
 
 use crate::Target;
 use sidelog::head::{Head, HeadIndex};
-use sidelog::relay::Upgrades;
 use sidelog::relay::framing::Framer;
 use sidelog::relay::parse::{self, HeadLimits, HeadScanner, RequestFraming};
+use sidelog::relay::{Offer, Upgrades, without_offer};
 
 const LIMITS: HeadLimits = HeadLimits { max_bytes: 64 << 10, max_fields: 256 };
 
@@ -14,6 +14,7 @@ pub const REQUEST: Target = Target {
     seeds: &[
         b"POST /v1/orders?x=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
         b"\r\nGET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\nContent-Length: 3\r\n\r\nabc",
         b"PUT / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\nExpect: 100-continue\r\n\r\n",
     ],
 };
@@ -72,6 +73,11 @@ fn request(data: &[u8]) {
         let told = head.first("content-length").and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
         assert_eq!(told, Some(n));
     }
+    let Some(shorter) = without_offer(&head, &framing) else { return };
+    assert!(shorter.len() < raw.len());
+    let again = parse::request(&shorter, &mut index, &upgrades).expect("what goes on could have come so");
+    assert!(!again.is_withdrawn() && again.may_switch() == framing.may_switch());
+    assert_eq!((again.body, again.head_method), (framing.body, framing.head_method));
 }
 
 fn response(data: &[u8]) {
@@ -79,7 +85,7 @@ fn response(data: &[u8]) {
     let mut index = HeadIndex::default();
     let raw = &data[..len];
     for head_method in [false, true] {
-        let upgrade = Some(vec!["websocket".to_owned()]);
+        let upgrade = Some(Offer { allowed: vec!["websocket".to_owned()], withdrawn: false });
         let asked = RequestFraming { body: Framer::Done, head_method, upgrade };
         if parse::response(raw, &mut index, &asked).is_ok() {
             assert!((100..1000).contains(&index.status));

@@ -162,7 +162,7 @@ fn every_default() {
     assert_eq!((c.relay.strict_patience, c.relay.strict_held), (Duration::from_secs(1), 1 << 20));
     let websocket = UpgradeRule { protocol: "websocket".into(), paths: None };
     assert_eq!(c.relay.upgrades, [websocket]);
-    assert_eq!(c.relay.other_upgrades, OtherUpgrades::WithoutBody);
+    assert_eq!(c.relay.other_upgrades, OtherUpgrades::Withdraw);
     let (stall, close) = (c.relay.stall_timeout, c.relay.close_timeout);
     assert_eq!((stall, close), (Duration::from_secs(300), Duration::from_secs(2)));
     assert!(c.tls.is_none() && c.proxy_protocol.is_none() && c.source_address.is_none());

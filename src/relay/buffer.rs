@@ -103,6 +103,15 @@ impl Buffer {
         }
     }
 
+    /// Puts `by`, which is no longer, in the place of the first `len` bytes.
+    pub fn replace_front(&mut self, len: usize, by: &[u8]) {
+        debug_assert!(by.len() <= len && len <= self.len());
+        self.start += len - by.len();
+        if let Some(block) = self.block.as_mut() {
+            block[self.start..self.start + by.len()].copy_from_slice(by);
+        }
+    }
+
     /// Gives an empty block back.
     pub fn release(&mut self) {
         if self.is_empty() {
@@ -222,6 +231,17 @@ mod tests {
             let expected = [&wire[3..8], b"extra", &wire[8..]].concat();
             assert!(buffer.bytes() == expected, "{size}");
         }
+    }
+
+    #[test]
+    fn the_front_gives_way_to_something_shorter() {
+        let mut buffer = Buffer::default();
+        fill(&mut buffer, b"0head and body", LARGE);
+        buffer.consume(1);
+        buffer.replace_front(4, b"he");
+        assert_eq!(buffer.bytes(), b"he and body");
+        buffer.insert(2, b"ap");
+        assert_eq!(buffer.bytes(), b"heap and body");
     }
 
     #[test]

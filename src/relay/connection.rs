@@ -304,7 +304,8 @@ impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
 
     /// Opens the call whose head is the first `len` bytes. The part of the body that came with the
     /// head is read along before anything is forwarded, so that a body malformed from its start
-    /// never reaches the service. Returns the length of the head as it is forwarded.
+    /// never reaches the service. An offer that is withdrawn is told as received. Returns the length of
+    /// the head as it is forwarded.
     fn begin(&mut self, len: usize, settings: &Settings) -> Result<usize, Unbegun> {
         let bytes = self.up.buffer.bytes();
         let (raw, rest) = bytes.split_at(len);
@@ -319,6 +320,12 @@ impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
                 return Err(Unbegun::Refused(upgrade::REFUSED));
             }
         }
+        let shorter = upgrade::without_offer(&head, &self.asked);
+        let mut index = HeadIndex::default();
+        if let Some(shorter) = &shorter {
+            // Nothing goes on that could not have come so.
+            parse::request(shorter, &mut index, &settings.upgrades)?;
+        }
         let mut call = self.observer.begin(head, &self.asked)?;
         self.up.framer = self.asked.body.clone();
         let fed = self.up.framer.feed(rest, |b| call.request_body(b));
@@ -328,13 +335,18 @@ impl<C: Wire, O: Observer, U: Wire> Connection<C, O, U> {
         self.response_scanner = HeadScanner::default();
         match fed {
             Ok(n) => {
-                let line = self.forward.as_ref().map_or(&b""[..], Forward::line);
-                if !line.is_empty() {
-                    // Before the empty line.
-                    self.up.buffer.insert(len - 2, line);
+                let mut len = len;
+                if let Some(shorter) = shorter {
+                    self.up.buffer.replace_front(len, &shorter);
+                    (len, self.request_index) = (shorter.len(), index);
                 }
-                self.up.ready = len + line.len() + n;
-                Ok(len + line.len())
+                if let Some(forward) = &self.forward {
+                    // Before the empty line.
+                    self.up.buffer.insert(len - 2, forward.line());
+                    len += forward.line().len();
+                }
+                self.up.ready = len + n;
+                Ok(len)
             }
             Err(reason) => {
                 self.end_call(Some("request_malformed"), Some(400));

@@ -11,8 +11,8 @@
 //! but where the relay alone holds a connection open: a client that dawdles over a head, a peer that
 //! takes nothing of what is left when the other has finished, silence after a FIN.
 //! Refuses: everything `parse.rs` and `framing.rs` call uncertain.
-//! Never: interprets `Connection`, retries, pools, re-orders, removes a byte, or adds one but for the
-//! field of [`Forward`], where that is asked for.
+//! Never: interprets `Connection`, retries, pools, re-orders, adds a byte but for the field of [`Forward`],
+//! where that is asked for, or removes one but of an offer that is not allowed ([`Upgrades`]).
 
 pub mod buffer;
 mod connection;
@@ -28,7 +28,7 @@ mod wire;
 pub use connection::{Connection, Settings};
 pub use forward::Forward;
 pub use parse::{Refusal, RequestFraming};
-pub use upgrade::{Others, Upgrade, Upgrades};
+pub use upgrade::{Offer, Others, Upgrade, Upgrades, without_offer};
 pub use wire::{Dial, DialError, Protocol, Wire};
 
 use crate::head::Head;

@@ -7,7 +7,7 @@
 
 use super::framing::Framer;
 use super::grammar::{is_field_value, is_host, is_token, trim_ows};
-use super::upgrade::Upgrades;
+use super::upgrade::{Offer, Upgrades};
 use crate::head::{HeadIndex, Span};
 
 /// Bounds of a request head.
@@ -46,24 +46,29 @@ pub struct RequestFraming {
     pub body: Framer,
     /// The response to HEAD has no body whatever it says.
     pub head_method: bool,
-    /// The client asks for a tunnel; the lower-cased protocols it named of those that are allowed.
-    pub upgrade: Option<Vec<String>>,
+    /// The client asks for a tunnel.
+    pub upgrade: Option<Offer>,
 }
 
 impl RequestFraming {
     /// The client asks for a tunnel and may have one.
     pub fn may_switch(&self) -> bool {
-        self.upgrade.as_ref().is_some_and(|allowed| !allowed.is_empty())
+        self.upgrade.as_ref().is_some_and(|offer| !offer.allowed.is_empty())
     }
 
-    /// It asks for one that it cannot have.
+    /// It asks for one that it cannot have, and the service will read so.
     pub fn is_declined(&self) -> bool {
-        self.upgrade.is_some() && !self.may_switch()
+        self.upgrade.as_ref().is_some_and(|offer| offer.allowed.is_empty() && !offer.withdrawn)
+    }
+
+    /// It asks for one that it cannot have, and the service will not read of that.
+    pub fn is_withdrawn(&self) -> bool {
+        self.upgrade.as_ref().is_some_and(|offer| offer.withdrawn)
     }
 
     /// A 101 must name a protocol the client asked for.
     pub fn may_switch_to(&self, protocol: Option<String>) -> bool {
-        protocol.is_some_and(|to| self.upgrade.as_deref().unwrap_or_default().contains(&to))
+        self.upgrade.as_ref().zip(protocol).is_some_and(|(offer, to)| offer.allowed.contains(&to))
     }
 }
 
@@ -181,8 +186,8 @@ pub fn request(raw: &[u8], index: &mut HeadIndex, upgrades: &Upgrades) -> Result
     let offered = facts.upgrade.take();
     let mut framing = facts.framing(index.minor, method)?;
     if let Some(offered) = offered {
-        let body = !framing.body.is_done();
-        framing.upgrade = Some(upgrades.judge(offered, target, index.minor == 1, body)?);
+        let able = index.minor == 1 && framing.body.is_done();
+        framing.upgrade = Some(upgrades.judge(offered, target, able)?);
     }
     Ok(framing)
 }
@@ -527,14 +532,15 @@ mod tests {
         assert_eq!(with("Transfer-Encoding: Chunked\r\n").unwrap().body, Framer::chunked(true));
         assert_eq!(
             with("Upgrade: WebSocket\r\nConnection: upgrade\r\n").unwrap().upgrade,
-            Some(vec!["websocket".into()])
+            Some(Offer { allowed: vec!["websocket".into()], withdrawn: false })
         );
-        for none in ["Upgrade: h2c\r\n", "Upgrade: websocket\r\nContent-Length: 0\r\n", "Upgrade: \r\n"] {
-            let upgrade = with(none).unwrap().upgrade;
-            assert!(upgrade.is_some_and(|u| u.is_empty() != none.contains("websocket")), "{none}");
+        assert!(with("Upgrade: websocket\r\nContent-Length: 0\r\n").unwrap().may_switch());
+        for none in ["Upgrade: h2c\r\n", "Upgrade: websocket\r\nContent-Length: 1\r\n", "Upgrade: \r\n"] {
+            let asked = with(none).unwrap();
+            assert!(asked.is_withdrawn() && !asked.may_switch(), "{none}");
         }
         let both = with("Upgrade: websocket, h2c\r\n").unwrap();
-        assert_eq!(both.upgrade, Some(vec!["websocket".into()]));
+        assert_eq!(both.upgrade, Some(Offer { allowed: vec!["websocket".into()], withdrawn: true }));
         assert!(read(b"GET / HTTP/1.0\r\n\r\n").is_ok());
         assert!(read(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").is_ok());
         assert!(read(b"POST http://A/x HTTP/1.1\r\nHost: a\r\n\r\n").is_ok());
@@ -636,7 +642,7 @@ mod tests {
         let asked = RequestFraming {
             body: Framer::Done,
             head_method,
-            upgrade: upgrade.then(|| vec!["websocket".into()]),
+            upgrade: upgrade.then(|| Offer { allowed: vec!["websocket".into()], withdrawn: false }),
         };
         let mut scanner = HeadScanner::default();
         let len = (1..=wire.len()).find_map(|n| scanner.scan_response(&wire.as_bytes()[..n])).expect("whole");

@@ -81,11 +81,12 @@ async fn relay<F>(script: impl FnOnce(TcpStream) -> F + Send + 'static) -> (TcpS
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    relay_with(None, script).await
+    relay_with(None, Others::default(), script).await
 }
 
 async fn relay_with<F>(
     forward: Option<Forward>,
+    others: Others,
     script: impl FnOnce(TcpStream) -> F + Send + 'static,
 ) -> (TcpStream, Log)
 where
@@ -99,7 +100,7 @@ where
     let log = Log::default();
     let observer = log.clone();
     tokio::spawn(async move {
-        let settings = settings();
+        let settings = settings_with(others);
         let client = front.accept().await.unwrap().0;
         Connection::new(client, observer)
             .forwarding(forward)
@@ -122,7 +123,11 @@ async fn an_idle_connection_needs_little() {
 }
 
 fn settings() -> Settings {
-    let upgrades = Upgrades { allowed: vec!["websocket".into()], ..Upgrades::default() };
+    settings_with(Others::default())
+}
+
+fn settings_with(others: Others) -> Settings {
+    let upgrades = Upgrades { allowed: vec!["websocket".into()], others };
     Settings { upgrades: Arc::new(upgrades), ..Settings::brief(Duration::from_millis(300)) }
 }
 
@@ -308,35 +313,50 @@ async fn bytes_after_an_upgrade_that_was_declined_are_the_next_request() {
 }
 
 /// What Java's `HttpClient` sends first on each connection.
-const OFFER: &[u8] =
-    b"DELETE /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n";
+const OFFER: &[u8] = b"DELETE /a HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nHost: a\r\n\
+    HTTP2-Settings: AAEA\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc";
 
 #[tokio::test]
-async fn an_offer_that_is_not_allowed_passes_and_a_101_to_it_does_not() {
-    let (mut client, log) = relay(|mut origin| async move {
-        assert_eq!(read_until(&mut origin, b"\r\n\r\n").await, OFFER);
-        origin.write_all(OK).await.unwrap();
-        read_until(&mut origin, b"\r\n\r\n").await;
-        origin.write_all(b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\nframes").await.unwrap();
+async fn an_offer_that_is_not_allowed_is_withdrawn_and_a_101_all_the_same_cut_off() {
+    let forward = Some(Forward::x_forwarded_for(None));
+    let (mut client, log) = relay_with(forward, Others::Withdraw, |mut origin| async move {
+        let expected =
+            b"DELETE /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nX-Forwarded-For: unknown\r\n\r\nabc";
+        for answer in [OK, b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\nframes"] {
+            assert_eq!(read_until(&mut origin, b"abc").await, expected);
+            origin.write_all(answer).await.unwrap();
+        }
         let rest = rest(&mut origin).await.unwrap_or_default();
         assert_eq!(rest, b"", "nothing passes into the tunnel");
     })
     .await;
-    client.write_all(OFFER).await.unwrap();
+    // What follows is the next request.
+    client.write_all(&[OFFER, OFFER].concat()).await.unwrap();
     assert_eq!(read_until(&mut client, b"ok").await, OK);
-    client.write_all(OFFER).await.unwrap();
     let answer = rest(&mut client).await.unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 502 ") && !answer.ends_with(b"frames"));
-    let end = ["end Complete 0 Aborted 0 upstream_upgrade own 502", "refused 502 unasked_upgrade"];
+    let end = ["end Complete 3 Aborted 0 upstream_upgrade own 502", "refused 502 unasked_upgrade"];
     assert_eq!(log.lines()[4..], end);
 }
 
 #[tokio::test]
-async fn bytes_behind_an_offer_that_is_not_allowed_are_refused_with_it() {
-    let (mut client, log) = relay(|_| async {}).await;
-    client.write_all(&[OFFER, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"].concat()).await.unwrap();
-    assert!(rest(&mut client).await.unwrap().starts_with(b"HTTP/1.1 400 "));
-    assert_eq!(log.lines(), ["refused 400 upgrade"]);
+async fn where_other_offers_pass_they_go_as_sent_but_not_with_bytes_behind_them() {
+    for behind in [&b""[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let (mut client, log) = relay_with(None, Others::Pass, |mut origin| async move {
+            assert_eq!(read_until(&mut origin, b"abc").await, OFFER);
+            origin.write_all(b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\nframes").await.unwrap();
+            assert_eq!(rest(&mut origin).await.unwrap_or_default(), b"");
+        })
+        .await;
+        client.write_all(&[OFFER, behind].concat()).await.unwrap();
+        let answer = rest(&mut client).await.unwrap();
+        let (status, last) = match behind {
+            b"" => (&b"HTTP/1.1 502 "[..], "refused 502 unasked_upgrade"),
+            _ => (&b"HTTP/1.1 400 "[..], "refused 400 upgrade"),
+        };
+        assert!(answer.starts_with(status) && !answer.ends_with(b"frames"));
+        assert_eq!(log.lines().last().unwrap(), last);
+    }
 }
 
 /// The service has said all and gone; the client takes none of it, or does not go.
@@ -387,15 +407,16 @@ impl Wire for tokio::io::DuplexStream {
 #[tokio::test]
 async fn one_field_is_added_to_each_request_and_nothing_else_changes() {
     let (seen, hear) = tokio::sync::oneshot::channel();
-    let (mut client, log) = relay_with(Some(Forward::x_forwarded_for(None)), |mut origin| async move {
-        let first = read_until(&mut origin, b"abc").await;
-        origin.write_all(OK).await.unwrap();
-        let second = read_until(&mut origin, b"\r\n\r\n").await;
-        origin.write_all(OK).await.unwrap();
-        seen.send([first, second]).unwrap();
-        rest(&mut origin).await.unwrap();
-    })
-    .await;
+    let (mut client, log) =
+        relay_with(Some(Forward::x_forwarded_for(None)), Others::default(), |mut origin| async move {
+            let first = read_until(&mut origin, b"abc").await;
+            origin.write_all(OK).await.unwrap();
+            let second = read_until(&mut origin, b"\r\n\r\n").await;
+            origin.write_all(OK).await.unwrap();
+            seen.send([first, second]).unwrap();
+            rest(&mut origin).await.unwrap();
+        })
+        .await;
     let first = "POST /a HTTP/1.1\r\nhost: a\r\nx-forwarded-for:  6.6.6.6 \r\nContent-Length: 3\r\n";
     let second = "\r\nGET /b HTTP/1.1\r\nHost: a\r\n";
     client.write_all(format!("{first}\r\nabc{second}\r\n").as_bytes()).await.unwrap();

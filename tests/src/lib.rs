@@ -13,6 +13,7 @@
 //! | [`Kafka`] [`Bao`] [`Kinto`] | unmodified services, installed by `scripts/deps.sh` |
 //! | [`Engine`] [`Sidecar`] [`Consumer`] [`Standalone`] | the project's binaries |
 //! | [`binary`] | where one of them lies, to be run in some other way |
+//! | [`Pki`] | a certificate authority and what it issues |
 //! | [`deps`] | where an installed thing lies |
 //! | [`Chain`] | all of them in a row: OpenBao, sidecar, Kafka, consumer, ClickHouse |
 //! | [`load`] | many mixed calls to OpenBao by many clients |
@@ -30,6 +31,7 @@ mod kinto;
 pub mod load;
 pub mod origin;
 mod own;
+mod pki;
 mod port;
 mod process;
 mod random;
@@ -43,6 +45,7 @@ pub use chain::Chain;
 pub use kafka::Kafka;
 pub use kinto::Kinto;
 pub use own::{Consumer, Engine, Sidecar, Standalone, binary};
+pub use pki::Pki;
 pub use port::Port;
 pub use process::{Process, descendants, is_alive};
 pub use random::{Random, setting};

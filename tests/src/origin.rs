@@ -460,6 +460,19 @@ impl Request {
     }
 }
 
+/// Whether a service received a beginning of what was sent and nothing else, but for empty lines ahead of it,
+/// and the lines of an offer to upgrade.
+pub fn came_through(sent: &[u8], received: &[u8]) -> bool {
+    let begins = sent.iter().take_while(|b| b"\r\n".contains(b)).count();
+    let offers = |line: &[u8]| {
+        let line = line.to_ascii_lowercase();
+        [&b"upgrade:"[..], b"http2-settings:", b"connection: upgrade"].iter().any(|l| line.starts_with(l))
+    };
+    let withdrawn = sent.split_inclusive(|b| *b == b'\n').filter(|line| !offers(line)).collect::<Vec<_>>();
+    let sent = [sent, sent.get(begins..).unwrap_or_default(), &withdrawn.concat()];
+    sent.iter().any(|sent| sent.starts_with(received))
+}
+
 /// The complete requests in a recorded stream, as a lenient service would read them, and whether
 /// bytes of an incomplete one are left over.
 pub fn requests(mut stream: &[u8]) -> (Vec<Request>, bool) {

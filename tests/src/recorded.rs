@@ -1,10 +1,11 @@
-//! What a journal holds once its sidecar has ended, read by the crate that wrote it, and the keyed
-//! digests in it, computed anew from the RFC and not by the code under test.
+//! What a journal holds, read by the crate that wrote it, and the keyed digests in it, computed anew from
+//! the RFC and not by the code under test.
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use sidelog_journal::{Journal, Kind, Options, Record};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,6 +30,22 @@ pub fn events(journal: &Path) -> Vec<Value> {
         Kind::Loss { .. } => panic!("the journal lost something: {record:?}"),
     };
     records.iter().filter_map(ended).collect()
+}
+
+/// Every completed event in a journal in use, in order, and how many records are named as lost.
+pub fn so_far(journal: &Path) -> (Vec<Value>, u64) {
+    let (mut all, mut lost) = (Vec::new(), 0);
+    sidelog_journal::visit(journal, |record| {
+        match record.kind {
+            Kind::Data => all.push(serde_json::from_slice(&record.payload).unwrap()),
+            // The intent of a call that lasted, or was strict; its end comes behind it.
+            Kind::Open => {}
+            Kind::Loss { first, last, .. } => lost += last - first + 1,
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    (all, lost)
 }
 
 /// `hmac-sha256:KEYID:HEX` under [`KEY`].

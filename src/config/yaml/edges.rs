@@ -125,11 +125,11 @@ pub(in crate::config) struct UpgradeAt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OtherUpgrades {
-    /// It passes like any other; a service that takes the offer up is cut off.
-    Pass,
-    /// The same, but with a body it gets 400: there are servers that take the body for the next request.
+    /// It passes without the offer, as plain HTTP/1.1.
     #[default]
-    WithoutBody,
+    Withdraw,
+    /// It passes as sent; a service that takes the offer up is cut off.
+    Pass,
     /// It gets 400.
     Refuse,
 }

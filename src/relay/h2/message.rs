@@ -6,10 +6,10 @@
 
 use super::hpack::List;
 use crate::head::{HTTP_2, HeadIndex, Span};
-use crate::relay::Upgrades;
 use crate::relay::framing::{Framer, is_trailer_name};
 use crate::relay::grammar::{is_field_value, is_host, is_token, trim_ows};
 use crate::relay::parse::{self, HeadLimits, Refusal, RequestFraming};
+use crate::relay::{Offer, Upgrades};
 
 /// Why a request may not pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,16 +199,13 @@ fn is_lower_token(name: &[u8]) -> bool {
     is_token(name) && !name.iter().any(u8::is_ascii_uppercase)
 }
 
-/// Of HTTP/2 there is no answer that would decline it: one that is not allowed is refused.
-fn allowed_upgrade(
-    protocol: &[u8],
-    target: &[u8],
-    end: bool,
-    upgrades: &Upgrades,
-) -> Result<Vec<String>, Flaw> {
+/// HTTP/2 asks for a tunnel with its method, which cannot be withdrawn: one that is not allowed is refused.
+fn allowed_upgrade(protocol: &[u8], target: &[u8], end: bool, upgrades: &Upgrades) -> Result<Offer, Flaw> {
     let protocol = String::from_utf8_lossy(protocol).to_ascii_lowercase();
-    let allowed = upgrades.judge(vec![protocol], target, !end, false).unwrap_or_default();
-    if allowed.is_empty() { Err(unwanted(400, "upgrade")) } else { Ok(allowed) }
+    if end || !upgrades.allows(&protocol, target) {
+        return Err(unwanted(400, "upgrade"));
+    }
+    Ok(Offer { allowed: vec![protocol], withdrawn: false })
 }
 
 /// Reads the trailers of a request into `index`. They must not say anything that belongs in a head.
@@ -394,7 +391,10 @@ mod tests {
             ];
             ask(&fields, end).map(|(_, _, r)| r.framing.upgrade)
         };
-        assert_eq!(ask("WebSocket", false), Ok(Some(vec!["websocket".into()])));
+        assert_eq!(
+            ask("WebSocket", false),
+            Ok(Some(Offer { allowed: vec!["websocket".into()], withdrawn: false }))
+        );
         assert_eq!(ask("connect-udp", false), Err(unwanted(400, "upgrade")));
         assert_eq!(ask("websocket", true), Err(unwanted(400, "upgrade")));
     }

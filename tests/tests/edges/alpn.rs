@@ -1,8 +1,8 @@
 //! What is agreed on in a handshake follows what the service speaks: HTTP/2 from end to end, or not at all.
 
-use crate::pki::Pki;
 use crate::world::{World, curl, run};
 use bytes::Bytes;
+use harness::Pki;
 use sidelog_event::{AuditEvent, Outcome};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};

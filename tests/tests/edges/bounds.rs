@@ -1,8 +1,8 @@
 //! Each bound of what comes before HTTP bites, and says so.
 
-use crate::pki::Pki;
 use crate::world::{World, ask};
 use crate::{OK, POST};
+use harness::Pki;
 use harness::origin::{Origin, Step};
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -9,7 +9,6 @@ mod addresses;
 mod alpn;
 mod bounds;
 mod connections;
-mod pki;
 mod refused;
 mod resets;
 mod secure;

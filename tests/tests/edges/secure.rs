@@ -1,8 +1,8 @@
 //! TLS: what clients see of it, who they are by their certificates, and TLS to the service.
 
-use crate::pki::Pki;
 use crate::world::{World, ask, curl, run, serve};
 use crate::{OK, POST};
+use harness::Pki;
 use harness::origin::{Origin, Step};
 use rcgen::SanType;
 use sidelog_event::{ActorSource, Outcome};

@@ -112,7 +112,7 @@ fn a_proxy_header_from_anyone_else_is_refused() {
 #[test]
 fn a_proxy_header_comes_before_the_handshake() {
     let world = World::new();
-    let pki = crate::pki::Pki::new(world.dir.path(), "own");
+    let pki = harness::Pki::new(world.dir.path(), "own");
     pki.issue_server("server");
     let origin = Origin::start().unwrap();
     origin.play(vec![Step::Answer(OK.into())]);

@@ -161,7 +161,7 @@ fn behind(name: &str, corpus: &[Mutation], relay: &str) -> Option<Vec<String>> {
 }
 
 /// To llhttp as uvicorn drives it, what follows the head of an offer is not a body: what comes in the same
-/// read is dropped, what comes later is the next request.
+/// read is dropped, what comes later is the next request. So the offer must not get there.
 const OFFER: &str = "POST /m/1 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\
     Content-Length: 51\r\n\r\nPOST /s/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nz";
 

@@ -1,4 +1,4 @@
-"""gRPC with the reference implementation. `grpc_peer.py server`, or `grpc_peer.py client ADDRESS`.
+"""gRPC with the reference implementation. `grpc_peer.py server`, or `grpc_peer.py client ADDRESS [CA]`.
 
 Messages are plain bytes: no generated code is needed to have real frames and real trailers.
 """
@@ -58,9 +58,16 @@ def serve():
     server.wait_for_termination()
 
 
-def ask(address):
+def connect(address, ca=None):
+    if ca is None:
+        return grpc.insecure_channel(address)
+    with open(ca, "rb") as file:
+        return grpc.secure_channel(address, grpc.ssl_channel_credentials(file.read()))
+
+
+def ask(address, ca=None):
     seen = []
-    with grpc.insecure_channel(address) as channel:
+    with connect(address, ca) as channel:
         one = channel.unary_unary("/pkg.Echo/Unary")
 
         def attempt(request, **how):
@@ -103,4 +110,4 @@ if sys.argv[1] == "server":
 elif sys.argv[1] == "strict":
     ask_strictly(sys.argv[2])
 else:
-    ask(sys.argv[2])
+    ask(*sys.argv[2:])

@@ -1,10 +1,8 @@
 //! The other ends: a service and a client of Node.js, gRPC's reference implementation for Python, and
 //! what the sidecar between them has written down.
 
-use harness::{Process, Sidecar, deps};
+use harness::{Process, Sidecar, deps, recorded};
 use serde_json::Value;
-use sidelog_journal::Kind;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -91,7 +89,7 @@ impl World {
     }
 
     pub fn recorded(&self) -> (Vec<Value>, u64) {
-        recorded(self.dir.path())
+        recorded::so_far(&self.dir.path().join("journal"))
     }
 }
 
@@ -102,25 +100,9 @@ fn yaml(upstream: &str, more: &str) -> String {
 
 /// The completed events in a journal in use, in order, where nothing may be lost.
 pub fn events(dir: &Path) -> Vec<Value> {
-    let (events, lost) = recorded(dir);
+    let (events, lost) = recorded::so_far(&dir.join("journal"));
     assert_eq!(lost, 0);
     events
-}
-
-/// The completed events, and how many records are named as lost.
-fn recorded(dir: &Path) -> (Vec<Value>, u64) {
-    let (mut all, mut lost) = (Vec::new(), 0);
-    sidelog_journal::visit(&dir.join("journal"), |record| {
-        match record.kind {
-            Kind::Data => all.push(serde_json::from_slice(&record.payload).unwrap()),
-            // The intent of a call that lasted, or was strict; its end comes behind it.
-            Kind::Open => {}
-            Kind::Loss { first, last, .. } => lost += last - first + 1,
-        }
-        ControlFlow::Continue(())
-    })
-    .unwrap();
-    (all, lost)
 }
 
 /// What Node's client saw of one of its cases.

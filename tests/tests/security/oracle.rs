@@ -10,7 +10,7 @@
 
 use crate::cases::{Payload, Words, filled};
 use crate::fixture::Seen;
-use harness::origin::{End, Request};
+use harness::origin::{End, Request, came_through};
 pub use harness::recorded::digest as keyed_digest;
 use serde_json::{Map, Value};
 
@@ -61,9 +61,7 @@ pub fn refusals(seen: &Seen, events: &[&Value]) -> Vec<String> {
 /// What holds of any payload.
 pub fn truth(seen: &Seen, events: &[&Value]) -> Vec<String> {
     let mut faults = Vec::new();
-    let begins = seen.raw.iter().take_while(|b| b"\r\n".contains(b)).count();
-    let sent = seen.raw.get(begins..).unwrap_or_default();
-    if !seen.raw.starts_with(&seen.forwarded) && !sent.starts_with(&seen.forwarded) {
+    if !came_through(&seen.raw, &seen.forwarded) {
         faults.push(format!("the service received other bytes: {:?}", shown(&seen.forwarded)));
     }
     faults.extend(ledger_and_events(&seen.ledger, events));

@@ -24,7 +24,6 @@ const BAD: &[u16] = &[400];
 const CODING: &[u16] = &[400, 501];
 const METHOD: &[u16] = &[400, 405, 501];
 const VERSION: &[u16] = &[400, 505];
-const UPGRADE: &[u16] = &[400, 403, 426, 501];
 const LONG_TARGET: &[u16] = &[414, 431];
 const LONG_HEAD: &[u16] = &[431];
 
@@ -222,11 +221,6 @@ fn methods_and_versions() -> Vec<Refusal> {
     ] {
         let request = format!("POST /v1/orders {version}\r\nHost: a\r\n{SIZED}\r\nabc");
         all.push(refusal(format!("version {version:?}"), VERSION, request));
-    }
-    for protocol in ["h2c", "foo", "TLS/1.0"] {
-        let head = format!("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n");
-        let request = format!("{head}HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n{SMUGGLED}");
-        all.push(refusal(format!("upgrade to {protocol}"), UPGRADE, request));
     }
     all
 }
