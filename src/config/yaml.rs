@@ -564,7 +564,7 @@ pub(super) struct Admin {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Relay {
-    /// Bytes of a request or response head, 1KiB to 256KiB.
+    /// Bytes of a request head, 1KiB to 256KiB. (A response head may have 1MiB.)
     #[schemars(example = &"64KiB")]
     pub max_head: At<Size>,
     /// Fields of a head.
