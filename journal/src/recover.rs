@@ -325,17 +325,40 @@ impl Run<'_> {
 
     /// Notes what lies between the last number and `seq` of the same boot.
     fn follow(&mut self, header: &Header, seq: u64) {
-        if let Some((producer, boot, last)) = self.previous
-            && (producer, boot) == (header.producer, header.boot)
-            && last + 1 < seq
-        {
-            let reason = Reason::Corrupt;
-            self.gaps.push(Missing { producer, boot, first: last + 1, last: seq - 1, reason });
-        }
         // A segment without readable frames still says what came before it.
         let seen = seq.saturating_sub(1);
-        if self.previous.is_none_or(|p| (p.0, p.1) != (header.producer, header.boot) || p.2 < seen) {
-            self.previous = Some((header.producer, header.boot, seen));
+        let of_this = |p: &(Uuid, u64, u64)| (p.0, p.1) == (header.producer, header.boot);
+        let last = match self.previous.filter(of_this) {
+            Some((_, _, last)) => last,
+            None => self.before(header).map_or(seen, |before| before.min(seen)),
+        };
+        self.gap(header.producer, header.boot, last + 1, seen);
+        self.previous = Some((header.producer, header.boot, last.max(seen)));
+    }
+
+    /// The number after which the log of a boot must go on, if it is known. What was delivered is
+    /// deleted, so that a log may begin anywhere; but what the last life lost and did not come to
+    /// record was never in it, and may stand right before the segment that is the first one left.
+    fn before(&self, header: &Header) -> Option<u64> {
+        let Life { boot, lost_from, .. } = self.known.life;
+        let of_life = (header.producer, header.boot) == (self.known.producer.id, boot);
+        lost_from.checked_sub(1).filter(|_| of_life)
+    }
+
+    /// Notes that numbers are not in the log. Those the last life lost and did not come to record
+    /// have its reason.
+    fn gap(&mut self, producer: Uuid, boot: u64, first: u64, last: u64) {
+        if first > last {
+            return;
+        }
+        let life = self.known.life;
+        let of_life = (producer, boot) == (self.known.producer.id, life.boot) && life.lost_from > 0;
+        let lost_from = if of_life { life.lost_from.clamp(first, last + 1) } else { last + 1 };
+        let lost = Reason::from_code(life.lost_reason);
+        for (first, last, reason) in [(first, lost_from - 1, Reason::Corrupt), (lost_from, last, lost)] {
+            if first <= last {
+                self.gaps.push(Missing { producer, boot, first, last, reason });
+            }
         }
     }
 
@@ -372,19 +395,8 @@ impl Run<'_> {
             _ => 0,
         };
         let delivered = self.known.delivered.filter(|d| d.boot == life.boot).map_or(0, |d| d.seq);
-        let first = in_log.max(delivered) + 1;
-        if life.boot == 0 || first > life.issued {
-            return;
-        }
-        let boot = life.boot;
-        let lost_from = if life.lost_from == 0 { life.issued + 1 } else { life.lost_from.max(first) };
-        if first < lost_from {
-            let last = (lost_from - 1).min(life.issued);
-            self.gaps.push(Missing { producer, boot, first, last, reason: Reason::Corrupt });
-        }
-        if lost_from <= life.issued {
-            let reason = Reason::from_code(life.lost_reason);
-            self.gaps.push(Missing { producer, boot, first: lost_from, last: life.issued, reason });
+        if life.boot > 0 {
+            self.gap(producer, life.boot, in_log.max(delivered) + 1, life.issued);
         }
     }
 }

@@ -535,6 +535,15 @@ fn history(seed: u64) -> u64 {
     cuts
 }
 
+/// Losses that no record named yet, every record before them delivered and deleted, a new segment
+/// begun behind them: its base said that they had been there, and a kill made them vanish.
+#[test]
+fn losses_behind_which_a_new_segment_was_begun_are_named_after_a_kill() {
+    for seed in [28083, 49080] {
+        history(seed);
+    }
+}
+
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
