@@ -54,6 +54,7 @@ bench: bench-match bench-redact bench-journal ## side by side with peers
 bench-journal: ## what an event costs, and what `written` and `strict` add to a call (RATE=500 ROUNDS=5)
 	scripts/deps.sh kafka
 	cargo build --quiet --release -p sidelog -p sidelog-bench
+	cargo run --quiet --release -p sidelog-journal --example bench
 	cargo run --quiet --release -p sidelog-bench --bin levels
 
 bench-match: ## finding operations, beside two routers

@@ -1,9 +1,9 @@
 //! What an event costs, and what waiting for it adds to a call, in one run.
 //!
-//! First the journal alone: the caller's processor time of one append. Then the sidecar on a core of its
-//! own, shipping to a real Kafka, under a steady load in interleaved rounds: the same call ignored,
-//! `queued`, `written` and `strict`. What a level costs more than `ignored` is the price of its event:
-//! reading it, redaction, journal and shipping.
+//! The sidecar on a core of its own, shipping to a real Kafka, under a steady load in interleaved rounds:
+//! the same call ignored, `queued`, `written` and `strict`. What a level costs more than `ignored` is the
+//! price of its event: reading it, redaction, journal and shipping. The journal alone is measured by
+//! its own example, `bench`.
 //!
 //! `RATE` (calls a second), `ROUNDS` and `DURATION` (seconds) change the load.
 
@@ -15,9 +15,7 @@ use sidelog_bench::load::body;
 use sidelog_bench::process::stay_on;
 use sidelog_bench::subject::{Running, service, sidelog_with};
 use sidelog_bench::table::median;
-use sidelog_journal::{Journal, Options, Storable};
 use std::time::{Duration, Instant};
-use uuid::Uuid;
 
 const TOPIC: &str = "audit.events";
 const CLIENTS: u32 = 8;
@@ -44,64 +42,8 @@ fn main() {
         println!("built without optimisation: these figures mean nothing");
     }
     println!("load average {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
-    appends();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(calls());
-}
-
-struct Record(Uuid, Vec<u8>);
-
-impl Storable for Record {
-    fn id(&self) -> Uuid {
-        self.0
-    }
-    fn bytes(&self) -> &[u8] {
-        &self.1
-    }
-}
-
-/// The journal alone: one record, and what a `written` call does, an intent in the table of open calls
-/// first.
-fn appends() {
-    for size in [512, 2048] {
-        let record = Record(Uuid::from_u128(1), vec![b'x'; size]);
-        let append = of_the_caller(|journal| {
-            journal.append(&record).unwrap();
-        });
-        let intent = Record(Uuid::from_u128(1), vec![b'x'; 512]);
-        let written = of_the_caller(|journal| {
-            let slot = journal.claim(&intent).unwrap();
-            journal.append(&record).unwrap();
-            slot.clear();
-        });
-        println!(
-            "journal, a record of {size} bytes: {append:.0} ns of the caller; with an intent before: {written:.0} ns"
-        );
-    }
-}
-
-/// Nanoseconds of the calling thread.
-fn of_the_caller(run: impl Fn(&Journal)) -> f64 {
-    const ROUND: u32 = 2_000;
-    let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::open(Options { max_bytes: 4 << 30, ..Options::new(dir.path()) }).unwrap().journal;
-    let mut times = Vec::new();
-    for _ in 0..21 {
-        let began = own_time();
-        (0..ROUND).for_each(|_| run(&journal));
-        times.push((own_time() - began).as_secs_f64() * 1e9 / f64::from(ROUND));
-        // The keeper makes segments ready ahead; a caller that never rests would outrun it.
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    median(times).unwrap()
-}
-
-/// Processor time of this thread.
-fn own_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is there to be written to.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// One level in all rounds.
