@@ -32,7 +32,7 @@ chaos: ## faults under load, at length: SIGKILL, bad disks, Kafka or ClickHouse 
 	cargo build --workspace --bins
 	SIDELOG_KILLS=$${SIDELOG_KILLS:-1000} SIDELOG_OUTAGE_SECONDS=$${SIDELOG_OUTAGE_SECONDS:-10} \
 	SIDELOG_CONSUMER_KILLS=$${SIDELOG_CONSUMER_KILLS:-100} \
-	SIDELOG_REBALANCE_SECONDS=$${SIDELOG_REBALANCE_SECONDS:-180} \
+	SIDELOG_REBALANCE_SECONDS=$${SIDELOG_REBALANCE_SECONDS:-180} SIDELOG_HALTS=$${SIDELOG_HALTS:-20} \
 		cargo test --workspace --test chaos -- --nocapture --test-threads=1
 	SIDELOG_ENGINE_KILLS=$${SIDELOG_ENGINE_KILLS:-30} \
 		cargo test --workspace --test consumer killing -- --nocapture
