@@ -15,6 +15,7 @@ pub mod erase;
 pub mod metrics;
 pub mod migrate;
 pub mod mutations;
+pub mod native;
 pub mod pipeline;
 pub mod ranges;
 pub mod retention;

@@ -1,26 +1,35 @@
 //! The loop: fetch, read, drop what is stored, store the rest, commit.
 //!
-//! Promises: a batch is committed only when all its rows and dead letters are safe; while ClickHouse
-//! is down, slow or read-only the same batch is tried again, for ever, and nothing more is read. One
-//! batch is in work at a time.
+//! While a batch is being inserted, the next are read: at most [`IN_FLIGHT`] batches are on their way to
+//! ClickHouse, as blocks ready to be sent again.
+//!
+//! Promises: a batch is committed only when all its rows and dead letters are safe, and those before it;
+//! while ClickHouse is down, slow or read-only the same batches are tried again, for ever, and nothing
+//! more is read. The tables are asked what they hold only while nothing is on its way to them: so what
+//! is in flight is never taken for missing.
 
 use crate::dedup::{Bounds, Marks, Range, Verdict};
 use crate::metrics::Metrics;
 use crate::migrate;
 use crate::ranges::RangeSet;
-use crate::source::{Batch, Dead, Fetched, Source, SourceError};
-use crate::store::{Store, StoreError};
+use crate::source::{Batch, Dead, Fetched, Lease, Source, SourceError};
+use crate::store::{Encoded, Store, StoreError};
 use crate::transform::{self, EventRow, LossRow, Parsed};
 use sidelog_event::Position;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+/// Batches being inserted at once.
+const IN_FLIGHT: usize = 2;
 /// The tables are asked about this much more time than a batch spans, so that they are seldom asked.
 const SLACK_MILLIS: i64 = 3_600_000;
+/// The same in spans of the batch, where that is more: a backlog is read faster than it was written.
+const SLACK_SPANS: i64 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Between two looks at the holes.
@@ -55,9 +64,12 @@ pub async fn run<S: Source>(
 ) -> Result<(), SourceError> {
     let marks = Marks::new(options.bounds);
     let retry = Retry { metrics: Arc::clone(&metrics), shutdown: shutdown.clone(), grace: options.grace };
-    let start = Instant::now();
-    let mut pipeline = Pipeline { store, marks, metrics, retry, epoch: None, start, looked: start };
+    let (start, in_flight) = (Instant::now(), VecDeque::new());
+    let mut pipeline =
+        Pipeline { store, marks, metrics, retry, in_flight, epoch: None, start, looked: start };
     let result = pipeline.run(&mut source, options.migrate, shutdown).await;
+    // What is under way gets its time; what is not stored then is read again.
+    let _ = pipeline.land(&mut source, 0).await;
     source.close().await;
     result
 }
@@ -75,11 +87,20 @@ struct Pipeline {
     marks: Marks,
     metrics: Arc<Metrics>,
     retry: Retry,
+    /// In the order they were fetched in.
+    in_flight: VecDeque<Flight>,
     /// Of the batch that `marks` were learnt under.
     epoch: Option<u64>,
     start: Instant,
     /// Last look at the holes.
     looked: Instant,
+}
+
+/// A batch on its way to ClickHouse.
+struct Flight {
+    /// Without its records.
+    batch: Batch,
+    task: JoinHandle<Result<(), Stop>>,
 }
 
 /// The rows of a batch, by month.
@@ -120,19 +141,20 @@ impl Pipeline {
                 _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
                 fetched = source.fetch() => fetched?,
             };
-            if let Fetched::Batch(batch) = fetched {
-                match self.store_batch(source, &batch).await {
-                    Ok(()) => source.commit(&batch),
-                    Err(Stop::Abandoned) => {
-                        // Some of it was noted as stored and is not.
-                        self.marks.clear();
-                        self.metrics.abandoned_batches.inc();
-                    }
+            match fetched {
+                Fetched::Batch(batch) => match self.take(source, batch).await {
+                    Ok(()) => {}
+                    Err(Stop::Abandoned) => self.abandon(),
                     Err(Stop::Shutdown) => return Ok(()),
-                }
+                },
+                Fetched::Idle if self.land(source, 0).await.is_err() => return Ok(()),
+                Fetched::Idle => {}
             }
             if self.looked.elapsed() >= GAP_INTERVAL {
                 self.looked = Instant::now();
+                if self.land(source, 0).await.is_err() {
+                    return Ok(());
+                }
                 if let Err(error) = self.look_at_holes().await {
                     tracing::warn!(%error, "cannot check gaps; trying again later");
                 }
@@ -140,48 +162,89 @@ impl Pipeline {
         }
     }
 
-    async fn store_batch<S: Source>(&mut self, source: &mut S, batch: &Batch) -> Result<(), Stop> {
+    /// Waits until at most `left` batches are in flight, and commits the others. [`Stop::Shutdown`]: one
+    /// was not stored, so nothing after it may be committed.
+    async fn land<S: Source>(&mut self, source: &mut S, left: usize) -> Result<(), Stop> {
+        while self.in_flight.len() > left {
+            let Some(Flight { batch, task }) = self.in_flight.pop_front() else { break };
+            match task.await {
+                Ok(Ok(())) => source.commit(&batch),
+                Ok(Err(Stop::Abandoned)) => self.abandon(),
+                Ok(Err(Stop::Shutdown)) => {
+                    self.in_flight.drain(..).for_each(|flight| flight.task.abort());
+                    return Err(Stop::Shutdown);
+                }
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => return Err(Stop::Shutdown),
+            }
+        }
+        Ok(())
+    }
+
+    /// Some of a batch was noted as stored and is not.
+    fn abandon(&mut self) {
+        self.marks.clear();
+        self.metrics.abandoned_batches.inc();
+    }
+
+    /// Reads a batch and sends it off.
+    async fn take<S: Source>(&mut self, source: &mut S, mut batch: Batch) -> Result<(), Stop> {
         self.metrics.records.inc_by(batch.len() as u64);
         self.metrics.record_bytes.inc_by(batch.byte_len() as u64);
+        let lease = source.lease(&batch);
         if self.epoch != Some(batch.epoch) {
+            self.land(source, 0).await?;
             self.marks.clear();
             let mut backoff = Backoff::default();
             while self.retry.attempt("settle", self.store.settle()).await?.is_none() {
-                still_ours(source, batch)?;
+                still_ours(&lease)?;
                 self.retry.pause(&mut backoff).await?;
             }
             self.epoch = Some(batch.epoch);
         }
-        let contents = read(batch).await;
-        self.learn(&contents, source, batch).await?;
-        let (rows, dead) = self.pick(contents);
-        self.insert(&rows, source, batch).await?;
-        if !dead.is_empty() {
-            self.bury(source, batch, &dead).await?;
+        let contents = read(&batch).await;
+        if self.unknown(&contents).next().is_some() {
+            self.land(source, 0).await?;
+            self.learn(&contents, &lease).await?;
         }
+        let (rows, dead) = self.pick(contents);
+        if !dead.is_empty() {
+            self.bury(source, &batch, &dead, &lease).await?;
+        }
+        let blocks = self.encode(&rows, &batch.name(), &lease).await?;
+        drop((rows, dead));
         self.marks.trim();
         self.metrics.producers.set(self.marks.len() as i64);
+        batch.drop_records();
+        self.land(source, IN_FLIGHT - 1).await?;
+        let inserter = Inserter {
+            store: self.store.clone(),
+            metrics: Arc::clone(&self.metrics),
+            retry: self.retry.clone(),
+        };
+        let task = tokio::spawn(async move { inserter.insert(&blocks, &lease).await });
+        self.in_flight.push_back(Flight { batch, task });
         Ok(())
     }
 
-    /// Asks the tables about what the marks do not know.
-    async fn learn<S: Source>(
-        &mut self,
-        contents: &Contents<'_>,
-        source: &mut S,
-        batch: &Batch,
-    ) -> Result<(), Stop> {
+    /// Time and producer of the records that only the tables know.
+    fn unknown(&self, contents: &Contents<'_>) -> impl Iterator<Item = (i64, Uuid)> {
         let parsed = contents.parsed.iter().map(|p| (p.position(), p.millis()));
         let dead = contents.dead.iter().filter_map(|(d, at)| Some((at.as_ref().copied()?, d.item.millis)));
-        let mut unknown: Vec<(i64, Uuid)> = parsed
+        parsed
             .chain(dead)
             .filter(|(at, millis)| self.marks.judge(at, *millis) == Verdict::Unknown)
             .map(|(at, millis)| (millis, at.producer))
-            .collect();
+    }
+
+    /// Asks the tables about what the marks do not know.
+    async fn learn(&mut self, contents: &Contents<'_>, lease: &Lease) -> Result<(), Stop> {
+        let mut unknown: Vec<(i64, Uuid)> = self.unknown(contents).collect();
         unknown.sort_unstable();
         for stretch in unknown.chunk_by(|a, b| b.0 - a.0 <= SLACK_MILLIS) {
             let (Some(first), Some(last)) = (stretch.first(), stretch.last()) else { continue };
-            let span = ((first.0 - SLACK_MILLIS).max(0), last.0 + SLACK_MILLIS);
+            let slack = SLACK_MILLIS.max(SLACK_SPANS * (last.0 - first.0));
+            let span = ((first.0 - SLACK_MILLIS).max(0), last.0 + slack);
             let mut producers: Vec<Uuid> = stretch.iter().map(|(_, producer)| *producer).collect();
             producers.sort_unstable();
             producers.dedup();
@@ -191,7 +254,7 @@ impl Pipeline {
                     Some(answer) => break answer,
                     None => self.retry.pause(&mut backoff).await?,
                 }
-                still_ours(source, batch)?;
+                still_ours(lease)?;
             };
             self.marks.load(&answer, self.start.elapsed());
         }
@@ -251,56 +314,50 @@ impl Pipeline {
         (rows, dead)
     }
 
-    async fn insert<S: Source>(&self, rows: &Rows<'_>, source: &mut S, batch: &Batch) -> Result<(), Stop> {
-        let name = batch.name();
+    /// Makes blocks of the rows, one for each table and month, each with its token.
+    async fn encode(
+        &self,
+        rows: &Rows<'_>,
+        name: &str,
+        lease: &Lease,
+    ) -> Result<Vec<(String, Encoded)>, Stop> {
+        let mut blocks = Vec::new();
         for (table, months) in [("events", &rows.events), ("open_calls", &rows.open_calls)] {
             for (month, rows) in months {
-                let token = format!("{name}-{month}");
-                let mut backoff = Backoff::default();
-                loop {
-                    still_ours(source, batch)?;
-                    let insert = self.store.insert::<EventRow<'static>>(table, &token, rows);
-                    if self.attempt_insert(table, rows.len(), insert).await? {
-                        break;
-                    }
-                    self.retry.pause(&mut backoff).await?;
-                }
+                blocks.push((format!("{name}-{month}"), self.block(table, rows, lease).await?));
             }
         }
         for (month, rows) in &rows.losses {
-            let token = format!("{name}-{month}");
-            let mut backoff = Backoff::default();
-            loop {
-                still_ours(source, batch)?;
-                let insert = self.store.insert::<LossRow<'static>>("losses", &token, rows);
-                if self.attempt_insert("losses", rows.len(), insert).await? {
-                    break;
-                }
-                self.retry.pause(&mut backoff).await?;
-            }
+            blocks.push((format!("{name}-{month}"), self.block("losses", rows, lease).await?));
         }
-        Ok(())
+        Ok(blocks)
     }
 
-    /// Returns whether it worked.
-    async fn attempt_insert(
+    async fn block<T: serde::Serialize>(
         &self,
         table: &'static str,
-        rows: usize,
-        insert: impl Future<Output = Result<(), StoreError>>,
-    ) -> Result<bool, Stop> {
-        let start = Instant::now();
-        if self.retry.attempt("insert", insert).await?.is_none() {
+        rows: &[T],
+        lease: &Lease,
+    ) -> Result<Encoded, Stop> {
+        let mut backoff = Backoff::default();
+        loop {
+            if let Some(block) = self.retry.attempt("encode", self.store.encode(table, rows)).await? {
+                return Ok(block);
+            }
             self.store.forget_columns().await;
-            return Ok(false);
+            self.retry.pause(&mut backoff).await?;
+            still_ours(lease)?;
         }
-        self.metrics.insert_seconds.observe(start.elapsed().as_secs_f64());
-        self.metrics.stored(table, rows as u64);
-        Ok(true)
     }
 
     /// Puts dead letters away; the batch is not committed before.
-    async fn bury<S: Source>(&self, source: &mut S, batch: &Batch, dead: &[Dead<'_>]) -> Result<(), Stop> {
+    async fn bury<S: Source>(
+        &self,
+        source: &mut S,
+        batch: &Batch,
+        dead: &[Dead<'_>],
+        lease: &Lease,
+    ) -> Result<(), Stop> {
         for letter in dead.iter().take(10) {
             let origin = letter.item.origin;
             tracing::warn!(
@@ -321,7 +378,7 @@ impl Pipeline {
             }
             self.metrics.retry("dead_letter");
             self.retry.pause(&mut backoff).await?;
-            still_ours(source, batch)?;
+            still_ours(lease)?;
         }
     }
 
@@ -381,6 +438,32 @@ impl Pipeline {
     }
 }
 
+/// Stores the blocks of one batch, by itself.
+struct Inserter {
+    store: Store,
+    metrics: Arc<Metrics>,
+    retry: Retry,
+}
+
+impl Inserter {
+    async fn insert(&self, blocks: &[(String, Encoded)], lease: &Lease) -> Result<(), Stop> {
+        for (token, block) in blocks {
+            let mut backoff = Backoff::default();
+            loop {
+                still_ours(lease)?;
+                let start = Instant::now();
+                if self.retry.attempt("insert", self.store.send(token, block)).await?.is_some() {
+                    self.metrics.insert_seconds.observe(start.elapsed().as_secs_f64());
+                    self.metrics.stored(block.table, block.rows as u64);
+                    break;
+                }
+                self.retry.pause(&mut backoff).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Makes rows of a batch's records, without keeping other tasks waiting.
 async fn read(batch: &Batch) -> Contents<'_> {
     let mut contents = Contents { parsed: Vec::with_capacity(batch.len()), dead: Vec::new() };
@@ -397,8 +480,8 @@ async fn read(batch: &Batch) -> Contents<'_> {
 }
 
 /// Another consumer may store the batch now: it must not be stored here as well.
-fn still_ours<S: Source>(source: &S, batch: &Batch) -> Result<(), Stop> {
-    if source.is_current(batch) { Ok(()) } else { Err(Stop::Abandoned) }
+fn still_ours(lease: &Lease) -> Result<(), Stop> {
+    if lease.holds() { Ok(()) } else { Err(Stop::Abandoned) }
 }
 
 /// The table partition of a time: `toYYYYMM`.
@@ -417,6 +500,7 @@ impl Default for Backoff {
 }
 
 /// Trying again: until it works, the batch is no longer ours, or time is up.
+#[derive(Clone)]
 struct Retry {
     metrics: Arc<Metrics>,
     shutdown: watch::Receiver<bool>,

@@ -2,13 +2,14 @@
 //!
 //! A source hands over batches in order and is told when one is stored; what was handed over and not
 //! committed comes again after a crash. Memory is bounded: a source holds at most two batches beyond
-//! the one in work.
+//! those in work.
 
 pub mod journal;
 pub mod kafka;
 
 use crate::transform::{DeadReason, Origin};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// When a batch is handed over.
@@ -114,6 +115,13 @@ impl Batch {
         })
     }
 
+    /// Lets go of the records; name and places stay.
+    pub fn drop_records(&mut self) {
+        self.name = Some(self.name());
+        self.bytes = Vec::new();
+        self.messages = Vec::new();
+    }
+
     /// For a source whose places are not offsets of partitions.
     pub fn set_name(&mut self, name: String) {
         self.name = Some(name);
@@ -151,6 +159,20 @@ pub enum SourceError {
     Store(#[from] crate::store::StoreError),
 }
 
+/// Tells, from any task, whether a batch is still ours to store.
+#[derive(Clone)]
+pub struct Lease(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Lease {
+    pub fn new(holds: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(holds))
+    }
+
+    pub fn holds(&self) -> bool {
+        (self.0)()
+    }
+}
+
 /// What a fetch gives.
 #[derive(Debug)]
 pub enum Fetched {
@@ -164,7 +186,8 @@ pub trait Source: Send {
     /// The next batch, or [`Fetched::Idle`] after a while. An error is final.
     fn fetch(&mut self) -> impl Future<Output = Result<Fetched, SourceError>> + Send;
 
-    /// Everything up to and with this batch is stored.
+    /// Everything up to and with this batch is stored. Batches are committed in the order they were
+    /// fetched in, while later ones may be in work.
     fn commit(&mut self, batch: &Batch);
 
     /// Puts records away that cannot be read; returns when they are safe. May be called again with
@@ -175,8 +198,8 @@ pub trait Source: Send {
         dead: &[Dead<'_>],
     ) -> impl Future<Output = Result<(), SourceError>> + Send;
 
-    /// Whether the batch is still ours to store; false when its partitions were taken away.
-    fn is_current(&self, batch: &Batch) -> bool;
+    /// Whether the batch is still ours to store: no longer when its partitions were taken away.
+    fn lease(&self, batch: &Batch) -> Lease;
 
     /// The last batch was committed and no more will be fetched.
     fn close(&mut self) -> impl Future<Output = ()> + Send;

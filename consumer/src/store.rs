@@ -7,11 +7,14 @@
 
 use crate::dedup::{Answer, Hole, Range};
 use crate::migrate::Place;
+use crate::native::{Block, Misfit, Schema};
 use crate::ranges::RangeSet;
-use clickhouse::{Client, Row, RowOwned, RowRead, RowWrite};
-use serde::Deserialize;
-use std::collections::BTreeMap;
+use bytes::Bytes;
+use clickhouse::{Client, Compression, Row, RowOwned, RowRead, RowWrite};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -21,6 +24,8 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const END_TIMEOUT: Duration = Duration::from_secs(120);
 /// Larger than any batch: the rows of one insert stay one block.
 const MAX_BLOCK_ROWS: &str = "1048576";
+/// Bytes of an insert handed to its connection at once; each piece is compressed by itself.
+const PIECE: usize = 1 << 20;
 /// Terms of one question, to keep it well below `max_query_size`.
 const TERMS: usize = 500;
 /// How long [`Store::settle`] waits for inserts of a consumer that is gone.
@@ -60,6 +65,10 @@ pub enum StoreError {
     ClickHouse(#[from] clickhouse::error::Error),
     #[error("ClickHouse did not answer within {0:?}")]
     Timeout(Duration),
+    #[error(
+        "table {0} is not what this version stores: {1}; `sidelog-consumer migrate` brings it up to date"
+    )]
+    Schema(&'static str, Misfit),
 }
 
 /// Characters of a server's message that are passed on: the beginning says what is wrong, and what
@@ -88,7 +97,8 @@ impl StoreError {
             Self::Timeout(_) | Self::ClickHouse(Error::TimedOut) => "timeout",
             Self::ClickHouse(Error::Network(_)) => "network",
             Self::ClickHouse(Error::BadResponse(_)) => "refused",
-            Self::ClickHouse(Error::SchemaMismatch(_) | Error::InvalidColumnsHeader(_)) => "schema",
+            Self::Schema(..)
+            | Self::ClickHouse(Error::SchemaMismatch(_) | Error::InvalidColumnsHeader(_)) => "schema",
             Self::ClickHouse(_) => "other",
         }
     }
@@ -100,6 +110,17 @@ pub struct Store {
     client: Client,
     unbound: Client,
     place: Place,
+    /// Of tables that were inserted into.
+    schemas: Arc<Mutex<HashMap<&'static str, Arc<Schema>>>>,
+}
+
+/// Rows ready to be sent, as often as need be.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    pub table: &'static str,
+    pub rows: usize,
+    columns: String,
+    block: Bytes,
 }
 
 impl std::fmt::Debug for Store {
@@ -138,8 +159,12 @@ impl Store {
             unbound = unbound.with_password(&password.0);
         }
         unbound = unbound.with_product_info("sidelog-consumer", env!("CARGO_PKG_VERSION"));
+        if is_local(&options.url) {
+            // What leaves no machine is not worth the work.
+            unbound = unbound.with_compression(Compression::None);
+        }
         let client = unbound.clone().with_database(&options.place.database);
-        Self { client, unbound, place: options.place.clone() }
+        Self { client, unbound, place: options.place.clone(), schemas: Arc::default() }
     }
 
     pub fn place(&self) -> &Place {
@@ -160,15 +185,24 @@ impl Store {
         limited(self.unbound.query_raw(sql).execute()).await
     }
 
+    /// Makes a block of rows; nothing is sent but the question what the table's columns are, once.
+    pub async fn encode<T: Serialize>(&self, table: &'static str, rows: &[T]) -> Result<Encoded, StoreError> {
+        let schema = self.schema(table).await?;
+        let told = |misfit| StoreError::Schema(table, misfit);
+        let mut block = Block::new(&schema);
+        for row in rows {
+            block.push(row).map_err(told)?;
+        }
+        let columns = block.names();
+        Ok(Encoded { table, rows: rows.len(), columns, block: block.finish().map_err(told)?.into() })
+    }
+
     /// Stores rows of one table partition; again with the same token and rows: nothing happens.
-    pub async fn insert<T>(&self, table: &str, token: &str, rows: &[T::Value<'_>]) -> Result<(), StoreError>
-    where
-        T: Row + RowWrite,
-    {
+    pub async fn send(&self, token: &str, rows: &Encoded) -> Result<(), StoreError> {
+        let Encoded { table, columns, block, .. } = rows;
         let mut insert = self
             .client
-            .insert::<T>(table)
-            .await?
+            .insert_formatted_with(format!("INSERT INTO {table}({columns}) FORMAT Native"))
             .with_setting("insert_deduplicate", "1")
             .with_setting("insert_deduplication_token", token)
             .with_setting("async_insert", "0")
@@ -177,10 +211,43 @@ impl Store {
             .with_setting("throw_on_max_partitions_per_insert_block", "1")
             .with_setting("max_insert_block_size", MAX_BLOCK_ROWS)
             .with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
-        for row in rows {
-            insert.write(row).await?;
+        for start in (0..block.len()).step_by(PIECE) {
+            insert.send(block.slice(start..block.len().min(start + PIECE))).await?;
         }
         Ok(insert.end().await?)
+    }
+
+    /// Both in one.
+    pub async fn insert<T>(
+        &self,
+        table: &'static str,
+        token: &str,
+        rows: &[T::Value<'_>],
+    ) -> Result<(), StoreError>
+    where
+        T: Row + RowWrite,
+    {
+        let rows = self.encode(table, rows).await?;
+        self.send(token, &rows).await
+    }
+
+    async fn schema(&self, table: &'static str) -> Result<Arc<Schema>, StoreError> {
+        let known = || self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(schema) = known().get(table) {
+            return Ok(Arc::clone(schema));
+        }
+        #[derive(Row, Deserialize)]
+        struct Column {
+            name: String,
+            kind: String,
+        }
+        let sql = format!(
+            "SELECT name, type AS kind FROM system.columns WHERE database = currentDatabase() AND table = '{table}'"
+        );
+        let columns: Vec<Column> = self.rows(&sql).await?;
+        let schema = Arc::new(Schema::new(columns.into_iter().map(|c| (c.name, c.kind))));
+        known().insert(table, Arc::clone(&schema));
+        Ok(schema)
     }
 
     /// Adds rows for which a second time does no harm.
@@ -198,6 +265,7 @@ impl Store {
     /// Forgets what is known of the tables' columns: after an error, they may have changed.
     pub async fn forget_columns(&self) {
         self.client.clear_cached_metadata().await;
+        self.schemas.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Waits until the inserts that run now are over. A consumer that was killed may have left one,
@@ -319,6 +387,18 @@ async fn limited<T>(
     }
 }
 
+/// Whether the server is on this machine.
+fn is_local(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 fn any_of(holes: &[Hole], term: impl Fn(&mut String, &Range)) -> String {
     let mut text = String::new();
     for hole in holes {
@@ -329,4 +409,23 @@ fn any_of(holes: &[Hole], term: impl Fn(&mut String, &Range)) -> String {
         text.push(')');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_local;
+
+    #[test]
+    fn only_this_machine_is_local() {
+        for url in
+            ["http://localhost:8123", "http://127.0.0.1:8123/", "http://[::1]:8123", "http://localhost"]
+        {
+            assert!(is_local(url), "{url}");
+        }
+        for url in
+            ["http://clickhouse:8123", "https://10.0.0.1", "http://127.0.0.1.example.com", "http://[fe80::1]"]
+        {
+            assert!(!is_local(url), "{url}");
+        }
+    }
 }

@@ -6,14 +6,16 @@ mod common;
 
 use common::{as_user, options};
 use prometheus_client::registry::Registry;
+use serde_json::Value;
 use sidelog::config::Secret;
 use sidelog_consumer::dedup::Bounds;
 use sidelog_consumer::metrics::Metrics;
 use sidelog_consumer::migrate::{self, MIGRATIONS, Place};
 use sidelog_consumer::pipeline::{self, Options};
 use sidelog_consumer::source::journal::JournalSource;
-use sidelog_consumer::source::{Batch, Dead, Fetched, Limits, Source, SourceError};
+use sidelog_consumer::source::{Batch, Dead, Fetched, Lease, Limits, Source, SourceError};
 use sidelog_consumer::store::{Store, StoreOptions};
+use sidelog_consumer::transform::{self, EventRow, Origin, Parsed};
 use sidelog_consumer::verify;
 use sidelog_event::{Position, RecordKind, stamp};
 use sidelog_standalone::engine::{Engine, EngineOptions};
@@ -147,8 +149,8 @@ impl Source for List {
         self.dead.lock().unwrap().extend(letters);
         Ok(())
     }
-    fn is_current(&self, _: &Batch) -> bool {
-        true
+    fn lease(&self, _: &Batch) -> Lease {
+        Lease::new(|| true)
     }
     async fn close(&mut self) {}
 }
@@ -429,26 +431,28 @@ async fn killing_the_engine_in_the_middle_of_inserts_loses_and_doubles_nothing()
     let engine = engine(dir.path());
     let port = engine.http_url.rsplit(':').next().unwrap().parse().unwrap();
     let (store, data) = (store(&engine), dir.path().to_owned());
-    let (killed, first_kill) = tokio::sync::oneshot::channel();
+    migrate::migrate(&store).await.unwrap();
     let killer = tokio::task::spawn_blocking(move || {
-        let (mut engine, mut killed) = (engine, Some(killed));
+        let (mut engine, mut before) = (engine, String::new());
         for round in 0..kills {
-            // The first insert meets no engine; what the others meet, chance decides.
-            std::thread::sleep(Duration::from_millis(round % 6 * 200));
+            // While rows come in; what of an insert it meets, chance decides.
+            let now = || sql(&engine, "SELECT count() FROM audit.events");
+            let until = Instant::now() + READY;
+            while now() == before && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            before = now();
+            std::thread::sleep(Duration::from_millis(round % 6 * 3));
             // SAFETY: the child of this test.
             unsafe { libc::kill(engine.pid() as i32, libc::SIGKILL) };
             while engine.exited().is_none() {
                 std::thread::sleep(Duration::from_millis(5));
-            }
-            if let Some(told) = killed.take() {
-                told.send(()).unwrap();
             }
             engine =
                 Engine::start_ready(&EngineOptions { http_port: port, ..options(&data) }, READY).unwrap();
         }
         engine
     });
-    first_kill.await.unwrap();
     let first = live(&store, life_of(producer(1), 1, LAST, 4200 / kills.max(1)), false).await;
     let engine = killer.await.unwrap();
     let retries = first.metrics.lines().find_map(|l| l.split_once(r#"retries_total{reason="insert"} "#));
@@ -460,6 +464,118 @@ async fn killing_the_engine_in_the_middle_of_inserts_loses_and_doubles_nothing()
     live(&store, life_of(producer(1), LAST / 2, LAST + 500, 900), false).await;
     let all = LAST + 500;
     assert_eq!(stored(&engine), format!("{all}\t{all}\t1\t{all}"));
+}
+
+/// Blocks of columns against the library's own encoder, row by row.
+#[tokio::test]
+async fn every_column_holds_what_another_encoder_puts_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(dir.path());
+    let store = store(&engine);
+    migrate::migrate(&store).await.unwrap();
+    sql(&engine, "CREATE TABLE audit.other AS audit.events");
+    let records: Vec<_> = (1..=3000).map(varied).collect();
+    let origin = Origin { topic: "audit.events", partition: 3, offset: 4 };
+    let rows: Vec<EventRow<'_>> = records
+        .iter()
+        .map(|record| match transform::parse(record, origin) {
+            Ok(Parsed::Event(row)) => *row,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    store.insert::<EventRow<'static>>("events", "once", &rows).await.unwrap();
+    let client = clickhouse::Client::default()
+        .with_url(&engine.http_url)
+        .with_user(&engine.writer.user)
+        .with_password(&engine.writer.password)
+        .with_database("audit");
+    let mut insert = client.insert::<EventRow<'static>>("other").await.unwrap();
+    for row in &rows {
+        insert.write(row).await.unwrap();
+    }
+    insert.end().await.unwrap();
+    let columns = sql(
+        &engine,
+        "SELECT name FROM system.columns WHERE database = 'audit' AND table = 'events' AND name != 'ingested_at'",
+    );
+    assert!(columns.lines().count() > 60, "{columns}");
+    for column in columns.lines() {
+        let differ = format!(
+            "SELECT count() FROM audit.events AS a FULL JOIN audit.other AS b USING (event_id) \
+             WHERE formatRow('JSONCompactEachRow', a.`{column}`) != formatRow('JSONCompactEachRow', b.`{column}`)"
+        );
+        assert_eq!(sql(&engine, &differ), "0", "{column}");
+    }
+    assert_eq!(sql(&engine, "SELECT count() FROM audit.other"), "3000");
+}
+
+/// Members that [`event`] leaves out.
+const MORE: &str = r#"{"error":"x","reason":"x","flags":["x"],
+    "http":{"grpc_status":3,"idempotency_key":"x","trace_id":"x"},
+    "operation":{"summary":"x","api_version":"x","alternatives":["x"],"protocol":"x","calls":["x"],"calls_total":7},
+    "actor":{"name":"x","type":"x","on_behalf_of":"x","unverified_reason":"x","credential":"x"},
+    "client":{"forwarded":"x"},"request":{"digest":"x","messages":3},
+    "response":{"content_type":"x","digest":"x","body":"x","messages":3}}"#;
+
+/// An event whose members are now this, now that, and often empty, each in a rhythm of its own.
+fn varied(seq: u64) -> Vec<u8> {
+    let at = Position { producer: producer(1), boot: 1, seq };
+    let mut event: Value = serde_json::from_str(&event(&at, OCTOBER + seq as i64, "completed")).unwrap();
+    let more: Value = serde_json::from_str(MORE).unwrap();
+    for (part, members) in more.as_object().unwrap() {
+        match (event.get_mut(part).and_then(Value::as_object_mut), members.as_object()) {
+            (Some(known), Some(members)) => known.extend(members.clone()),
+            _ => event[part] = members.clone(),
+        }
+    }
+    vary(&mut event, &mut seq.clone());
+    if seq % 5 == 0 {
+        event["duration_us"] = Value::Null;
+    }
+    let mut out = Vec::new();
+    stamp(&mut out, &at, RecordKind::Event, event.to_string().as_bytes());
+    out
+}
+
+/// Changes texts that may hold anything, and lists of them.
+fn vary(value: &mut Value, salt: &mut u64) {
+    const WORDS: [&str; 6] = ["", "", "one", "two", "ünï\u{0}cödé \u{1f600}", "a\tb\n'\"\\"];
+    const FIXED: [&str; 13] = [
+        "event_id",
+        "stage",
+        "time",
+        "match",
+        "op",
+        "source",
+        "ip",
+        "peer_ip",
+        "outcome",
+        "level",
+        "delivery",
+        "body_state",
+        "ip_source",
+    ];
+    *salt = salt.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    let dice = *salt >> 33;
+    match value {
+        Value::String(text) => {
+            *text = match dice % 8 {
+                6 => format!("word {}", dice / 8 % 700),
+                7 => format!("word {dice}"),
+                n => WORDS[n as usize].to_owned(),
+            }
+        }
+        Value::Array(items) => {
+            items.resize((dice % 4) as usize, Value::String(String::new()));
+            items.iter_mut().for_each(|item| vary(item, salt));
+        }
+        Value::Object(members) => {
+            members.iter_mut().filter(|(k, _)| !FIXED.contains(&k.as_str())).for_each(|(_, v)| vary(v, salt))
+        }
+        Value::Number(_) => *value = (dice % 600).into(),
+        Value::Bool(_) => *value = (dice % 2 == 0).into(),
+        Value::Null => {}
+    }
 }
 
 #[tokio::test]

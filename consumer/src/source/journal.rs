@@ -1,11 +1,12 @@
 //! Records from a journal in the same process (standalone: no Kafka in between).
 
-use super::{Batch, Dead, Fetched, Limits, Source, SourceError};
+use super::{Batch, Dead, Fetched, Lease, Limits, Source, SourceError};
 use crate::store::Store;
 use clickhouse::Row;
 use serde::{Serialize, Serializer};
 use sidelog_event::{Loss, Position, RecordKind, stamp};
 use sidelog_journal::{Journal, Kind, Mark, Reader, Record};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,15 +20,15 @@ pub struct JournalSource {
     reader: Option<Reader>,
     store: Store,
     limits: Limits,
-    /// The end of the batch in work.
-    in_work: Option<Mark>,
+    /// The ends of the batches in work.
+    in_work: VecDeque<Mark>,
 }
 
 impl JournalSource {
     /// Dead letters go to the table `dead_letters` of `store`.
     pub fn new(journal: Arc<Journal>, store: Store, limits: Limits) -> Self {
         let reader = Some(journal.reader());
-        Self { journal, reader, store, limits, in_work: None }
+        Self { journal, reader, store, limits, in_work: VecDeque::new() }
     }
 }
 
@@ -102,7 +103,7 @@ impl Source for JournalSource {
         self.reader = Some(reader);
         Ok(match batch {
             Some((batch, end)) => {
-                self.in_work = Some(end);
+                self.in_work.push_back(end);
                 Fetched::Batch(batch)
             }
             None => Fetched::Idle,
@@ -110,7 +111,7 @@ impl Source for JournalSource {
     }
 
     fn commit(&mut self, _: &Batch) {
-        if let Some(end) = self.in_work.take() {
+        if let Some(end) = self.in_work.pop_front() {
             self.journal.commit(&end);
         }
     }
@@ -125,8 +126,8 @@ impl Source for JournalSource {
     }
 
     /// One process has the journal open, and nobody else reads it.
-    fn is_current(&self, _: &Batch) -> bool {
-        true
+    fn lease(&self, _: &Batch) -> Lease {
+        Lease::new(|| true)
     }
 
     async fn close(&mut self) {}

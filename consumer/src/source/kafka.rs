@@ -6,14 +6,14 @@
 //! prefetched, so not at once).
 //!
 //! Offsets are committed after their batch was stored, never before. When partitions are taken away,
-//! the batch in work may be finished first; if it takes too long it is abandoned.
+//! the batches in work may be finished first; if they take too long they are abandoned.
 //!
 //! A process that is halted for a while (a paused container, a migrated machine) does not see that the
-//! group gave its partitions to another. So the thread notes that it is alive, a batch is current only
-//! while that note is younger than half a session, and a thread that finds it older abandons the batch
+//! group gave its partitions to another. So the thread notes that it is alive, batches are current only
+//! while that note is younger than half a session, and a thread that finds it older abandons them
 //! and joins the group anew.
 
-use super::{Batch, Dead, Fetched, Limits, Source, SourceError};
+use super::{Batch, Dead, Fetched, Lease, Limits, Source, SourceError};
 use crate::metrics::Metrics;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -31,7 +31,7 @@ use tokio::sync::Notify;
 const POLL: Duration = Duration::from_millis(50);
 /// How long polling may rest before the partitions are paused instead.
 const PAUSE_AFTER: Duration = Duration::from_secs(5);
-/// How long the group waits for a batch in work when partitions move.
+/// How long the group waits for the batches in work when partitions move.
 const REVOKE_WAIT: Duration = Duration::from_secs(20);
 /// librdkafka's own `session.timeout.ms`.
 const SESSION: Duration = Duration::from_secs(45);
@@ -121,8 +121,8 @@ struct State {
     /// The polling thread's last sign of life.
     alive: Instant,
     ready: Option<Batch>,
-    /// A batch of this epoch is with the pipeline.
-    in_work: bool,
+    /// Batches of this epoch that are with the pipeline.
+    in_work: usize,
     /// Next offset by partition, of all that was stored in this epoch.
     stored: BTreeMap<i32, i64>,
     /// Kafka was not told of all of them yet.
@@ -139,7 +139,7 @@ impl Default for State {
             epoch: 0,
             alive: Instant::now(),
             ready: None,
-            in_work: false,
+            in_work: 0,
             stored: BTreeMap::new(),
             untold: false,
             stop: false,
@@ -154,7 +154,7 @@ impl State {
     fn abandon(&mut self) {
         self.epoch += 1;
         self.ready = None;
-        self.in_work = false;
+        self.in_work = 0;
         self.stored.clear();
     }
 
@@ -255,12 +255,12 @@ impl ConsumerContext for Context {
 }
 
 impl Context {
-    /// Lets the batch in work be stored, then commits: the last act before partitions go.
+    /// Lets the batches in work be stored, then commits: the last act before partitions go.
     fn finish(&self, consumer: &BaseConsumer<Self>) {
         let until = Instant::now() + REVOKE_WAIT;
         let mut state = self.0.state();
         state.ready = None;
-        while state.in_work && Instant::now() < until {
+        while state.in_work > 0 && Instant::now() < until {
             state = self.0.wait(state, POLL);
             if !state.beat(self.0.lease) {
                 state.abandon();
@@ -511,7 +511,7 @@ impl Source for KafkaSource {
                     return Err(state.failure.take().unwrap_or_else(ended));
                 }
                 if let Some(batch) = state.ready.take() {
-                    state.in_work = true;
+                    state.in_work += 1;
                     drop(state);
                     self.shared.moved.notify_all();
                     return Ok(Fetched::Batch(batch));
@@ -526,7 +526,7 @@ impl Source for KafkaSource {
     fn commit(&mut self, batch: &Batch) {
         let mut state = self.shared.state();
         if state.epoch == batch.epoch {
-            state.in_work = false;
+            state.in_work = state.in_work.saturating_sub(1);
             state.untold = true;
             state.stored.extend(batch.stretches().iter().map(|s| (s.partition, s.last + 1)));
         }
@@ -553,9 +553,12 @@ impl Source for KafkaSource {
         Ok(())
     }
 
-    fn is_current(&self, batch: &Batch) -> bool {
-        let state = self.shared.state();
-        state.epoch == batch.epoch && state.alive.elapsed() < self.shared.lease
+    fn lease(&self, batch: &Batch) -> Lease {
+        let (shared, epoch) = (Arc::clone(&self.shared), batch.epoch);
+        Lease::new(move || {
+            let state = shared.state();
+            state.epoch == epoch && state.alive.elapsed() < shared.lease
+        })
     }
 
     async fn close(&mut self) {
@@ -564,7 +567,7 @@ impl Source for KafkaSource {
             state.stop = true;
             state.ready = None;
             // A batch that was not stored stays uncommitted.
-            state.in_work = false;
+            state.in_work = 0;
         }
         self.shared.moved.notify_all();
         let until = tokio::time::Instant::now() + CLOSE_WAIT;
@@ -697,11 +700,11 @@ mod tests {
         let mut second = open(&brokers, 50);
         // The group waits for the batch.
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert!(first.is_current(&batch));
+        assert!(first.lease(&batch).holds());
         let mut all: std::collections::BTreeSet<_> = numbers(&batch).into_iter().collect();
         first.commit(&batch);
         let until = Instant::now() + Duration::from_secs(20);
-        while first.is_current(&batch) {
+        while first.lease(&batch).holds() {
             assert!(Instant::now() < until, "no partition was taken away");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -730,7 +733,7 @@ mod tests {
         let batch = next(&mut source).await.unwrap();
         // Longer than PAUSE_AFTER and the session.
         tokio::time::sleep(PAUSE_AFTER + Duration::from_secs(2)).await;
-        assert!(source.is_current(&batch), "the group expelled it");
+        assert!(source.lease(&batch).holds(), "the group expelled it");
         let mut all = numbers(&batch);
         source.commit(&batch);
         while all.len() < 2000 {

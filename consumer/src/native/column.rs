@@ -1,0 +1,440 @@
+//! One column of a block: what kind it is, and its values so far.
+
+use super::{Misfit, refuse, text};
+use serde::Serialize;
+use serde::ser::{Impossible, SerializeSeq, SerializeTuple, Serializer};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// `LowCardinality` in the Native format: its version; the words are in the block, all of them new.
+const WORDS_VERSION: u64 = 1;
+const WORDS_FLAGS: u64 = 1 << 9 | 1 << 10;
+
+/// A column's values.
+#[derive(Debug)]
+pub(super) struct Column {
+    name: String,
+    /// As the table has it.
+    kind: String,
+    data: Data,
+}
+
+#[derive(Debug)]
+enum Data {
+    /// Values of so many bytes; a row may give them in pieces.
+    Fixed {
+        width: usize,
+        bytes: Vec<u8>,
+    },
+    Text(Vec<u8>),
+    Words(Words),
+    Optional {
+        width: usize,
+        nulls: Vec<u8>,
+        bytes: Vec<u8>,
+    },
+    /// Texts of all lists, and where each list ends.
+    List {
+        ends: Vec<u64>,
+        texts: Vec<u8>,
+    },
+    Pairs {
+        ends: Vec<u64>,
+        names: Vec<u8>,
+        values: Vec<u8>,
+    },
+}
+
+/// Texts that repeat, each kept once.
+#[derive(Debug, Default)]
+struct Words {
+    numbers: HashMap<Box<[u8]>, u32, foldhash::fast::RandomState>,
+    /// In order, each with its length before it.
+    texts: Vec<u8>,
+    rows: Vec<u32>,
+    /// The last row's word in `texts`, if that was new: the next is often the same.
+    last: Option<Range<usize>>,
+}
+
+impl Words {
+    fn push(&mut self, word: &[u8]) {
+        // Where a word met before stands is not kept: then the next is looked up as well.
+        if let (Some(number), Some(last)) = (self.rows.last(), self.last.take())
+            && self.texts.get(last.clone()) == Some(word)
+        {
+            self.last = Some(last);
+            return self.rows.push(*number);
+        }
+        if let Some(number) = self.numbers.get(word) {
+            return self.rows.push(*number);
+        }
+        let number = self.numbers.len() as u32;
+        self.numbers.insert(word.into(), number);
+        text(&mut self.texts, word);
+        self.last = Some(self.texts.len() - word.len()..self.texts.len());
+        self.rows.push(number);
+    }
+
+    fn finish(&self, out: &mut Vec<u8>) {
+        let words = self.numbers.len();
+        let width: u64 = if words <= 1 << 8 {
+            0
+        } else if words <= 1 << 16 {
+            1
+        } else {
+            2
+        };
+        for number in [WORDS_VERSION, WORDS_FLAGS | width, words as u64] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.extend_from_slice(&self.texts);
+        out.extend_from_slice(&(self.rows.len() as u64).to_le_bytes());
+        match width {
+            0 => out.extend(self.rows.iter().map(|n| *n as u8)),
+            1 => self.rows.iter().for_each(|n| out.extend_from_slice(&(*n as u16).to_le_bytes())),
+            _ => self.rows.iter().for_each(|n| out.extend_from_slice(&n.to_le_bytes())),
+        }
+    }
+}
+
+impl Data {
+    fn of(kind: &str) -> Option<Self> {
+        let inner = |name: &str| kind.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
+        let is_text = |kind: &str| matches!(kind, "String" | "LowCardinality(String)");
+        Some(match kind {
+            "String" => Self::Text(Vec::new()),
+            "LowCardinality(String)" => Self::Words(Words::default()),
+            "Map(String, String)" | "Map(LowCardinality(String), String)" => {
+                Self::Pairs { ends: Vec::new(), names: Vec::new(), values: Vec::new() }
+            }
+            _ if inner("Array").is_some_and(is_text) => Self::List { ends: Vec::new(), texts: Vec::new() },
+            _ => match inner("Nullable") {
+                Some(inner) => Self::Optional { width: width(inner)?, nulls: Vec::new(), bytes: Vec::new() },
+                None => Self::Fixed { width: width(kind)?, bytes: Vec::new() },
+            },
+        })
+    }
+}
+
+/// Bytes of one value.
+fn width(kind: &str) -> Option<usize> {
+    let name = kind.split('(').next().unwrap_or_default();
+    Some(match name {
+        "Bool" | "Int8" | "UInt8" | "Enum8" => 1,
+        "Int16" | "UInt16" => 2,
+        "Int32" | "UInt32" | "IPv4" => 4,
+        "Int64" | "UInt64" | "DateTime64" => 8,
+        "UUID" | "IPv6" => 16,
+        _ => return None,
+    })
+}
+
+impl Column {
+    pub fn new(name: &str, kind: &str) -> Result<Self, Misfit> {
+        let misfit = || Misfit::Type(name.to_owned(), kind.to_owned());
+        Ok(Self { name: name.to_owned(), kind: kind.to_owned(), data: Data::of(kind).ok_or_else(misfit)? })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// About how many bytes it will be.
+    pub fn size(&self) -> usize {
+        64 + self.name.len()
+            + self.kind.len()
+            + match &self.data {
+                Data::Fixed { bytes, .. } | Data::Text(bytes) => bytes.len(),
+                Data::Words(words) => words.texts.len() + 4 * words.rows.len(),
+                Data::Optional { nulls, bytes, .. } => nulls.len() + bytes.len(),
+                Data::List { ends, texts } => 8 * ends.len() + texts.len(),
+                Data::Pairs { ends, names, values } => 8 * ends.len() + names.len() + values.len(),
+            }
+    }
+
+    /// Name, type and values; the server casts lists and pairs of plain texts to the table's words.
+    pub fn finish(self, rows: usize, out: &mut Vec<u8>) -> Result<(), Misfit> {
+        let misfit = Misfit::Type(self.name.clone(), self.kind.clone());
+        let whole = match &self.data {
+            Data::Fixed { width, bytes } => bytes.len() == rows * width,
+            Data::Text(_) => true,
+            Data::Words(words) => words.rows.len() == rows,
+            Data::Optional { width, nulls, bytes } => nulls.len() == rows && bytes.len() == rows * width,
+            Data::List { ends, .. } | Data::Pairs { ends, .. } => ends.len() == rows,
+        };
+        if !whole {
+            return Err(misfit);
+        }
+        text(out, self.name.as_bytes());
+        let kind = match &self.data {
+            Data::List { .. } => "Array(String)",
+            Data::Pairs { .. } => "Map(String, String)",
+            _ => &self.kind,
+        };
+        text(out, kind.as_bytes());
+        let all = |ends: &[u64]| ends.iter().flat_map(|end| end.to_le_bytes()).collect::<Vec<_>>();
+        match &self.data {
+            Data::Fixed { bytes, .. } | Data::Text(bytes) => out.extend_from_slice(bytes),
+            Data::Words(words) => words.finish(out),
+            Data::Optional { nulls, bytes, .. } => {
+                out.extend_from_slice(nulls);
+                out.extend_from_slice(bytes);
+            }
+            Data::List { ends, texts } => {
+                out.extend(all(ends));
+                out.extend_from_slice(texts);
+            }
+            Data::Pairs { ends, names, values } => {
+                out.extend(all(ends));
+                out.extend_from_slice(names);
+                out.extend_from_slice(values);
+            }
+        }
+        Ok(())
+    }
+
+    fn misfit(&self) -> Misfit {
+        Misfit::Type(self.name.clone(), self.kind.clone())
+    }
+
+    fn fixed(&mut self, value: &[u8]) -> Result<(), Misfit> {
+        match &mut self.data {
+            Data::Fixed { bytes, .. } => bytes.extend_from_slice(value),
+            Data::Optional { width, nulls, bytes } if *width == value.len() => {
+                nulls.push(0);
+                bytes.extend_from_slice(value);
+            }
+            _ => return Err(self.misfit()),
+        }
+        Ok(())
+    }
+
+    fn bytes(&mut self, value: &[u8]) -> Result<(), Misfit> {
+        match &mut self.data {
+            Data::Text(texts) => text(texts, value),
+            Data::Words(words) => words.push(value),
+            _ => return Err(self.misfit()),
+        }
+        Ok(())
+    }
+}
+
+macro_rules! fixed {
+    ($($method:ident($kind:ty)),* $(,)?) => {
+        $(fn $method(self, value: $kind) -> Result<(), Misfit> { self.fixed(&value.to_le_bytes()) })*
+    };
+}
+
+impl<'c> Serializer for &'c mut Column {
+    type Ok = ();
+    type Error = Misfit;
+    type SerializeSeq = List<'c>;
+    type SerializeTuple = Pieces<'c>;
+    type SerializeTupleStruct = Impossible<(), Misfit>;
+    type SerializeTupleVariant = Impossible<(), Misfit>;
+    type SerializeMap = Impossible<(), Misfit>;
+    type SerializeStruct = Impossible<(), Misfit>;
+    type SerializeStructVariant = Impossible<(), Misfit>;
+
+    // Ids and addresses are bytes, not texts.
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    fixed! {
+        serialize_i8(i8), serialize_i16(i16), serialize_i32(i32), serialize_i64(i64),
+        serialize_u8(u8), serialize_u16(u16), serialize_u32(u32), serialize_u64(u64),
+    }
+
+    fn serialize_bool(self, value: bool) -> Result<(), Misfit> {
+        self.fixed(&[value.into()])
+    }
+    fn serialize_str(self, value: &str) -> Result<(), Misfit> {
+        self.bytes(value.as_bytes())
+    }
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), Misfit> {
+        self.bytes(value)
+    }
+    fn serialize_none(self) -> Result<(), Misfit> {
+        match &mut self.data {
+            Data::Optional { width, nulls, bytes } => {
+                nulls.push(1);
+                bytes.resize(bytes.len() + *width, 0);
+                Ok(())
+            }
+            _ => Err(self.misfit()),
+        }
+    }
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Misfit> {
+        match self.data {
+            Data::Optional { .. } => value.serialize(self),
+            _ => Err(self.misfit()),
+        }
+    }
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Misfit> {
+        value.serialize(self)
+    }
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<(), Misfit> {
+        Err(self.misfit())
+    }
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, Misfit> {
+        match self.data {
+            Data::List { .. } | Data::Pairs { .. } => Ok(List { column: self, count: 0 }),
+            _ => Err(self.misfit()),
+        }
+    }
+    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Misfit> {
+        match self.data {
+            Data::Fixed { .. } => Ok(Pieces(self)),
+            _ => Err(self.misfit()),
+        }
+    }
+
+    refuse! {
+        serialize_f32(f32) -> (), serialize_f64(f64) -> (), serialize_char(char) -> (), serialize_unit() -> (),
+        serialize_unit_struct(&'static str) -> (),
+        serialize_unit_variant(&'static str, u32, &'static str) -> (),
+        serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct,
+        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant,
+        serialize_map(Option<usize>) -> Self::SerializeMap,
+        serialize_struct(&'static str, usize) -> Self::SerializeStruct,
+        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Self::SerializeStructVariant,
+    }
+}
+
+/// A value given in pieces: the halves of a UUID, the bytes of an address.
+pub(super) struct Pieces<'c>(&'c mut Column);
+
+impl SerializeTuple for Pieces<'_> {
+    type Ok = ();
+    type Error = Misfit;
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Misfit> {
+        value.serialize(&mut *self.0)
+    }
+    fn end(self) -> Result<(), Misfit> {
+        Ok(())
+    }
+}
+
+/// The elements of one row's list.
+pub(super) struct List<'c> {
+    column: &'c mut Column,
+    count: u64,
+}
+
+impl SerializeSeq for List<'_> {
+    type Ok = ();
+    type Error = Misfit;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Misfit> {
+        self.count += 1;
+        value.serialize(Element { column: self.column, at: 0 })
+    }
+
+    fn end(self) -> Result<(), Misfit> {
+        match &mut self.column.data {
+            Data::List { ends, .. } | Data::Pairs { ends, .. } => {
+                ends.push(ends.last().unwrap_or(&0) + self.count);
+                Ok(())
+            }
+            _ => Err(self.column.misfit()),
+        }
+    }
+}
+
+/// One element: a text, or a pair of them.
+pub(super) struct Element<'c> {
+    column: &'c mut Column,
+    /// In a pair.
+    at: usize,
+}
+
+impl Element<'_> {
+    fn misfit(&self) -> Misfit {
+        self.column.misfit()
+    }
+}
+
+impl Serializer for Element<'_> {
+    type Ok = ();
+    type Error = Misfit;
+    type SerializeSeq = Impossible<(), Misfit>;
+    type SerializeTuple = Self;
+    type SerializeTupleStruct = Impossible<(), Misfit>;
+    type SerializeTupleVariant = Impossible<(), Misfit>;
+    type SerializeMap = Impossible<(), Misfit>;
+    type SerializeStruct = Impossible<(), Misfit>;
+    type SerializeStructVariant = Impossible<(), Misfit>;
+
+    fn serialize_str(self, value: &str) -> Result<(), Misfit> {
+        match (&mut self.column.data, self.at) {
+            (Data::List { texts, .. }, _) => text(texts, value.as_bytes()),
+            (Data::Pairs { names, .. }, 1) => text(names, value.as_bytes()),
+            (Data::Pairs { values, .. }, 2) => text(values, value.as_bytes()),
+            _ => return Err(self.column.misfit()),
+        }
+        Ok(())
+    }
+    fn serialize_tuple(self, _: usize) -> Result<Self, Misfit> {
+        match self.column.data {
+            Data::Pairs { .. } => Ok(self),
+            _ => Err(self.misfit()),
+        }
+    }
+    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<(), Misfit> {
+        Err(self.misfit())
+    }
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Misfit> {
+        value.serialize(self)
+    }
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<(), Misfit> {
+        Err(self.misfit())
+    }
+
+    refuse! {
+        serialize_bool(bool) -> (), serialize_i8(i8) -> (), serialize_i16(i16) -> (), serialize_i32(i32) -> (),
+        serialize_i64(i64) -> (), serialize_u8(u8) -> (), serialize_u16(u16) -> (), serialize_u32(u32) -> (),
+        serialize_u64(u64) -> (), serialize_f32(f32) -> (), serialize_f64(f64) -> (), serialize_char(char) -> (),
+        serialize_bytes(&[u8]) -> (), serialize_none() -> (), serialize_unit() -> (),
+        serialize_unit_struct(&'static str) -> (),
+        serialize_unit_variant(&'static str, u32, &'static str) -> (),
+        serialize_seq(Option<usize>) -> Self::SerializeSeq,
+        serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct,
+        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant,
+        serialize_map(Option<usize>) -> Self::SerializeMap,
+        serialize_struct(&'static str, usize) -> Self::SerializeStruct,
+        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Self::SerializeStructVariant,
+    }
+}
+
+impl SerializeTuple for Element<'_> {
+    type Ok = ();
+    type Error = Misfit;
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Misfit> {
+        self.at += 1;
+        value.serialize(Element { column: self.column, at: self.at })
+    }
+    fn end(self) -> Result<(), Misfit> {
+        if self.at == 2 { Ok(()) } else { Err(self.misfit()) }
+    }
+}
