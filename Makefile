@@ -3,7 +3,7 @@
 #
 # All build with `--workspace`: with one set of features, so that what others need is compiled once.
 
-.PHONY: help demo test test-traffic fuzz chaos stress bench bench-redact bench-match bench-journal check fmt generate clean-deps
+.PHONY: help demo test test-traffic fuzz chaos stress bench bench-redact bench-match bench-journal bench-consumer bench-store check fmt generate clean-deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -62,6 +62,19 @@ bench-match: ## finding operations, beside two routers
 
 bench-redact: ## redaction of JSON, beside serde_json
 	cargo run --quiet --release -p sidelog-bench --bin redact
+
+# `PROFILE=dev` tries them out; its figures mean nothing.
+bench-consumer: PROFILE ?= release
+bench-consumer: ## Kafka to ClickHouse, beside ClickHouse's Kafka engine (EVENTS=1000000 PARTITIONS=4 ROUNDS=3)
+	scripts/deps.sh engine kafka
+	cargo build --profile $(PROFILE) -p sidelog-consumer -p sidelog-standalone -p sidelog-bench --bins
+	$${CARGO_TARGET_DIR:-target}/$(subst dev,debug,$(PROFILE))/bench-consumer
+
+bench-store: PROFILE ?= release
+bench-store: ## bytes on disk and the time of 22 questions (ROWS=8000000)
+	scripts/deps.sh engine
+	cargo build --profile $(PROFILE) -p sidelog-standalone -p sidelog-bench --bins
+	$${CARGO_TARGET_DIR:-target}/$(subst dev,debug,$(PROFILE))/bench-store
 
 check: ## formatter, lints, generated files
 	cargo fmt --all --check

@@ -51,9 +51,7 @@ impl Process {
 
     /// Seconds of CPU it and its children have used, user and system.
     pub fn cpu_seconds(&self) -> f64 {
-        // SAFETY: sysconf reads a constant.
-        let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
-        self.family().into_iter().map(ticks).sum::<u64>() as f64 / per_second
+        self.family().into_iter().map(cpu_seconds).sum()
     }
 
     /// Resident memory of it and its children, in MiB: all of it, and what is no file's.
@@ -85,6 +83,38 @@ impl Drop for Process {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Seconds of CPU a process has used, user and system.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    ticks(pid) as f64 / ticks_per_second()
+}
+
+/// Seconds of CPU that all processes together have used.
+pub fn all_cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let fields: Vec<u64> =
+        stat.lines().next().unwrap_or("").split_whitespace().skip(1).filter_map(|f| f.parse().ok()).collect();
+    // user, nice, system, (idle, iowait,) irq, softirq, steal
+    let busy: u64 =
+        fields.iter().enumerate().filter(|(at, _)| ![3, 4].contains(at)).take(6).map(|(_, f)| f).sum();
+    busy as f64 / ticks_per_second()
+}
+
+/// The most memory a process had resident, MiB.
+pub fn peak_mib(pid: u32) -> f64 {
+    status_kib(pid, "VmHWM:") as f64 / 1024.0
+}
+
+/// Load average over a minute.
+pub fn load_average() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
+}
+
+fn ticks_per_second() -> f64 {
+    // SAFETY: sysconf reads a constant.
+    unsafe { libc::sysconf(libc::_SC_CLK_TCK) as f64 }
 }
 
 /// `utime` + `stime` of a process: fields 14 and 15 of its stat, counted behind the name.

@@ -43,6 +43,11 @@ impl Kafka {
         format!("127.0.0.1:{}", self.broker.number())
     }
 
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
     /// Where the broker keeps its messages.
     pub fn log_dir(&self) -> PathBuf {
         self.dir.path().join("data")

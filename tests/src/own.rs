@@ -13,8 +13,9 @@ const STOP: Duration = Duration::from_secs(60);
 /// The project's binary of that name, built beside the test that runs.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    // target/debug/deps/NAME-HASH → target/debug/NAME
-    let path = test.parent().unwrap().parent().unwrap().join(name);
+    // target/debug/deps/NAME-HASH → target/debug/NAME; a benchmark lies there itself.
+    let beside = test.parent().unwrap();
+    let path = if beside.ends_with("deps") { beside.parent().unwrap() } else { beside }.join(name);
     assert!(path.exists(), "{} is not built: run `make test`", path.display());
     path
 }
@@ -202,6 +203,11 @@ impl Engine {
 
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The line of a configuration that names it.
