@@ -289,7 +289,7 @@ impl Auditor {
         let none = || RawBody { complete: true, ..RawBody::default() };
         let rules = self.rules();
         let mut redacted = rules.redactor.redact(event, none(), none(), &SchemaMarks::default());
-        redacted.tell();
+        redacted.tell(None);
         self.record(redacted);
     }
 
@@ -329,7 +329,7 @@ impl Auditor {
         event.outcome = Outcome::Unknown;
         event.error = Some("sidecar_killed".into());
         let mut redacted = self.rules().redactor.recover(event);
-        redacted.tell();
+        redacted.tell(None);
         self.record(redacted);
         self.metrics.orphaned.inc();
     }

@@ -346,7 +346,7 @@ impl Audited {
         let cut = [&request, &response].into_iter().filter(|body| body.keep && body.truncated).count();
         auditor.metrics().bodies_truncated.inc_by(cut as u64);
         let mut redacted = self.rules.redactor.redact(event, request, response, self.marks());
-        redacted.tell();
+        redacted.tell(self.rules.template(self.facts.operation_index));
         if redacted.flags.iter().any(|flag| flag == TOO_LARGE_DECODED) {
             auditor.metrics().bodies_oversized.inc();
         }

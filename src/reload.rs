@@ -26,8 +26,18 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Sections that change at run time; of `redact` all but the key, of `audit` all but
 /// `started_after` and `refusals_per_second`.
-const HOT: [&str; 9] =
-    ["openapi", "base_path", "multi_segment", "audit", "capture", "actor", "client_ip", "reason", "reload"];
+const HOT: [&str; 10] = [
+    "openapi",
+    "base_path",
+    "multi_segment",
+    "audit",
+    "capture",
+    "actor",
+    "client_ip",
+    "reason",
+    "messages",
+    "reload",
+];
 /// Files that change again within this time are still being written.
 const SETTLE: Duration = Duration::from_millis(50);
 /// How often that is waited for: a file that never comes to rest is read all the same.
@@ -230,6 +240,7 @@ fn merged(old: &Config, new: Config) -> Config {
         actor: new.actor,
         client_ip: new.client_ip,
         reason: new.reason,
+        messages: new.messages,
         redact: Redact { pseudonym_key_file, ..new.redact },
         reload: new.reload,
         sources: new.sources,

@@ -2,7 +2,7 @@
 //! redaction. Pure once built; `sidelog proxy`, `check` and `explain` share it.
 
 use crate::config::{self, Config, Place, Problem, Severity, Unknown};
-use crate::extract::{self, Call as Inner, Calls, Extractor, Hints, Peer, Source};
+use crate::extract::{self, Call as Inner, Calls, Extractor, Hints, Peer, Source, Template};
 use crate::head::Head;
 use crate::openapi::{self, Document, LoadError};
 use crate::policy::{self, Call, Decision, OperationRef, Policy};
@@ -129,6 +129,7 @@ impl Rules {
             documents: sources,
         };
         rules.complete_hints(&reason_sources(&config.reason));
+        problems.extend(rules.complete_messages(&config.messages));
         Ok((rules, problems))
     }
 
@@ -160,6 +161,45 @@ impl Rules {
             hint.id = hint.id.take().filter(|source| !self.is_secret(source.names(), Some(at)));
         }
         self.hints = hints;
+    }
+
+    /// The configuration's readable lines, which come before the documents'.
+    fn complete_messages(&mut self, configured: &[config::Message]) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let warn = |place: &Place, text: String, help: &str| Problem {
+            help: Some(help.to_owned()),
+            ..problem(Severity::Warning, Some(place.clone()), format!("`messages`: {text}"))
+        };
+        for config::Message { operations, text, place } in configured {
+            // `config::load` has told of texts that are none.
+            let Ok(template) = Template::parse(text) else { continue };
+            for name in operations {
+                let mut found = false;
+                for (operation, hints) in self.specs.operations().iter().zip(&mut self.hints) {
+                    let is = |path: &str| *name == format!("{} {path}", operation.method);
+                    if operation.operation_id.as_ref() == Some(name)
+                        || is(&operation.route)
+                        || is(&operation.template)
+                    {
+                        found = true;
+                        let told = stranger(&template, operation);
+                        let help = format!("its path is {}", operation.template);
+                        problems.extend(told.map(|told| warn(place, format!("{name}: {told}"), &help)));
+                        hints.message = Some(template.clone());
+                    }
+                }
+                if !found && !self.specs.operations().is_empty() {
+                    let help = "give an `operationId`, or method and path as the document writes them";
+                    problems.push(warn(place, format!("no document has an operation {name}"), help));
+                }
+            }
+        }
+        problems
+    }
+
+    /// The readable line of an operation's calls, where someone has written one.
+    pub fn template(&self, operation: Option<usize>) -> Option<&Template> {
+        self.hints_of(operation).message.as_ref()
     }
 
     /// Which operation, and what is to be recorded of it.
@@ -387,7 +427,10 @@ fn odd_hints(document: &openapi::Document) -> Vec<openapi::Warning> {
     let mut told = Vec::new();
     let mut warnings = Vec::new();
     for operation in &document.operations {
-        for text in Hints::read(&operation.extensions).1 {
+        let (hints, mut texts) = Hints::read(&operation.extensions);
+        let odd = hints.message.and_then(|message| stranger(&message, operation));
+        texts.extend(odd.map(|odd| format!("x-audit-message: {odd}")));
+        for text in texts {
             if !told.contains(&text) {
                 let warning = openapi::Warning::of_operation(&document.name, operation, text.clone());
                 warnings.push(warning.mend("see the table of x-audit keys in the documentation"));
@@ -396,6 +439,13 @@ fn odd_hints(document: &openapi::Document) -> Vec<openapi::Warning> {
         }
     }
     warnings
+}
+
+/// A path parameter that a readable line names and the operation has not.
+fn stranger(template: &Template, operation: &openapi::Operation) -> Option<String> {
+    let known = |name: &str| operation.template.contains(&format!("{{{name}}}"));
+    let name = template.path_params().find(|name| !known(name))?;
+    Some(format!("`{{path.{name}}}` is no parameter of the path"))
 }
 
 fn params(found: &Found<'_, '_>) -> event::Params<'static> {

@@ -6,11 +6,11 @@
 use super::problem::{Help, Pos, Problems, Severity, nearest, one_of, shown, shown_path};
 use super::tree::At;
 use super::{
-    Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Journal, Kafka, Level, Listen, OnFull,
-    ReadLimits, Reason, Redact, Relay, Reload, Retention, RetentionRule, Rule, Secret, Selector, Standalone,
-    Unknown, Upstream, edges, properties, units, yaml,
+    Admin, Audit, BasePath, Capture, ClickHouse, ClientIp, Config, Journal, Kafka, Level, Listen, Message,
+    OnFull, ReadLimits, Reason, Redact, Relay, Reload, Retention, RetentionRule, Rule, Secret, Selector,
+    Standalone, Unknown, Upstream, edges, properties, units, yaml,
 };
-use crate::extract::Source;
+use crate::extract::{Source, Template};
 use crate::sources::Sources;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -70,6 +70,7 @@ pub(super) fn validate(file: &yaml::File, dir: &Path, problems: &mut Problems) -
         actor: file.actor.iter().filter_map(|a| super::actor::rule(&mut check, a, tls.as_ref())).collect(),
         client_ip: check.client_ip(&file.client_ip),
         reason: check.reason(&file.reason),
+        messages: file.messages.iter().map(|message| check.message(message)).collect(),
         redact: check.redact(&file.redact),
         journal: check.journal(&file.journal),
         kafka: file.kafka.as_ref().map(|k| check.kafka(&k.value)),
@@ -292,6 +293,21 @@ impl Check<'_> {
             header: reason.header.iter().map(|h| self.token(h, "reason.header", "a header's name")).collect(),
             query: reason.query.iter().map(|q| self.text(q, "reason.query")).collect(),
             body: reason.body.iter().map(|p| body(self, p)).collect(),
+        }
+    }
+
+    fn message(&mut self, message: &At<yaml::MessageRule>) -> Message {
+        let yaml::MessageRule { operations, text } = &message.value;
+        if !text.is_unset()
+            && let Err(why) = Template::parse(&text.value)
+        {
+            let help = "until then, the usual line is written; the placeholders are in the documentation";
+            self.warn(text.at, format!("`messages.text`: {why}"), help);
+        }
+        Message {
+            operations: operations.iter().map(|o| self.text(o, "messages.operations")).collect(),
+            text: text.value.clone(),
+            place: self.problems.place(message.at),
         }
     }
 

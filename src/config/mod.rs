@@ -169,6 +169,7 @@ pub struct Config {
     pub actor: Vec<ActorRule>,
     pub client_ip: ClientIp,
     pub reason: Reason,
+    pub messages: Vec<Message>,
     pub redact: Redact,
     pub journal: Journal,
     pub kafka: Option<Kafka>,
@@ -467,6 +468,16 @@ pub struct Reason {
     pub query: Vec<String>,
     /// Paths to members: `change.comment`.
     pub body: Vec<String>,
+}
+
+/// The readable line of some operations.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Ids, or method and template.
+    pub operations: Vec<String>,
+    /// As `extract::Template` reads it.
+    pub text: String,
+    pub place: Place,
 }
 
 #[derive(Debug, Clone, Default)]

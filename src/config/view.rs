@@ -31,6 +31,7 @@ pub fn effective(config: &Config) -> Value {
         actor,
         client_ip,
         reason,
+        messages,
         redact,
         journal,
         kafka,
@@ -90,6 +91,7 @@ pub fn effective(config: &Config) -> Value {
         "actor": actor.iter().map(actor_rule).collect::<Vec<_>>(),
         "client_ip": { "header": header, "trusted_proxies": trusted_proxies },
         "reason": { "header": reasons, "query": query, "body": body },
+        "messages": messages.iter().map(|m| json!({ "operations": m.operations, "text": m.text })).collect::<Vec<_>>(),
         "redact": {
             "keys": keys,
             "keep": keep,

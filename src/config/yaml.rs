@@ -81,6 +81,8 @@ pub(super) struct File {
     pub actor: Vec<At<Actor>>,
     pub client_ip: ClientIp,
     pub reason: Reason,
+    /// Readable lines in words of your own; they come before `x-audit-message` of documents.
+    pub messages: Vec<At<MessageRule>>,
     pub redact: Redact,
     pub journal: Journal,
     /// Where events go. Without it, they stay in the journal.
@@ -428,6 +430,20 @@ pub(super) struct Reason {
     pub body: Texts,
 }
 
+/// What the readable line of some operations says.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["operations", "text"]))]
+pub(super) struct MessageRule {
+    /// `operationId`s, or method and template: `POST /v1/workflows/{id}/start`.
+    #[schemars(schema_with = "text_or_list", extend("examples" = [["startWorkflow"]]))]
+    pub operations: Texts,
+    /// With `{actor}`, `{path.NAME}`, `{query.NAME}`, `{body.MEMBER}` and other members of the event in
+    /// their places; at most 300 characters.
+    #[schemars(example = &"{actor} started workflow {path.id}")]
+    pub text: At<String>,
+}
+
 /// What is masked, besides what always is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -658,6 +674,7 @@ impl Default for File {
             actor: Vec::new(),
             client_ip: ClientIp::default(),
             reason: Reason::default(),
+            messages: Vec::new(),
             redact: Redact::default(),
             journal: Journal::default(),
             kafka: None,

@@ -71,8 +71,8 @@ impl<'r> Report<'r> {
         let (request, response) = raw_bodies(rules, head, judged.decision.level, bodies);
         let struck = struck(rules, &raw, &request, &response, marks);
         let mut event = rules.redactor.redact(raw, request, response, marks);
-        event.tell();
         let index = judged.found.operation.and_then(|o| rules.specs.index_of(o));
+        event.tell(rules.template(index));
         let places: Vec<String> = rules.reasons(index).iter().map(ToString::to_string).collect();
         let bodies = (bodies.request.is_some(), bodies.response.is_some());
         Report { judged, because, event, struck, document, bodies, reasons: places.join(", ") }

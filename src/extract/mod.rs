@@ -35,6 +35,7 @@ mod peer;
 mod request;
 mod resource;
 mod source;
+mod template;
 mod text;
 mod verb;
 
@@ -49,6 +50,7 @@ pub use request::{
 };
 pub use resource::{Resource, grpc_outcome, message, names_one, outcome, resource};
 pub use source::{Hints, Source, method_in_body};
+pub use template::Template;
 pub use text::{Clean, clean};
 
 use crate::config;

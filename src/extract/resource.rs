@@ -256,7 +256,8 @@ pub fn message(actor: &Actor<'_>, operation: &Operation<'_>, http: &Http<'_>, ou
     line
 }
 
-fn who(actor: &Actor<'_>) -> String {
+/// The actor as the readable line names them.
+pub(super) fn who(actor: &Actor<'_>) -> String {
     let name = [&actor.id, &actor.name].into_iter().find(|text| !text.is_empty());
     let text = match (name, actor.source) {
         (Some(name), _) => clean(name.as_bytes(), MAX_PART).text.into_owned(),

@@ -14,9 +14,11 @@
 //! | `x-audit-op` | `create`, `update`, `delete`, `read` or `other`, whatever method and path say |
 //! | `x-audit-resource` | the type of the resource |
 //! | `x-audit-resource-id` | where its id stands |
+//! | `x-audit-message` | the readable line: see [`super::template`] |
 //!
 //! Each may stand at an operation, at its path, or at the document's root for all operations.
 
+use super::Template;
 use super::calls::{decode, essence, parameter};
 use super::json;
 use super::text::{clean, words};
@@ -131,6 +133,7 @@ pub struct Hints {
     pub op: Option<Op>,
     pub kind: Option<String>,
     pub id: Option<Source>,
+    pub message: Option<Template>,
 }
 
 impl Hints {
@@ -145,7 +148,11 @@ impl Hints {
                 "x-audit-resource-id" => {
                     text(value).and_then(Source::parse).map(|source| hints.id = Some(source))
                 }
-                _ => Err("is not known; there are x-audit-reason, -op, -resource and -resource-id".into()),
+                "x-audit-message" => {
+                    text(value).and_then(Template::parse).map(|line| hints.message = Some(line))
+                }
+                _ => Err("is not known; there are x-audit-reason, -op, -resource, -resource-id and -message"
+                    .into()),
             };
             if let Err(why) = told {
                 problems.push(format!("{key}: {why}"));
@@ -262,6 +269,7 @@ mod tests {
             ("x-audit-reason", json!([1])),
             ("x-audit-resource", json!({})),
             ("x-audit-resourse", json!("x")),
+            ("x-audit-message", json!("{actor} did {body.}")),
         ] {
             let (hints, problems) = of(key, value);
             assert_eq!((hints, problems.len()), (Hints::default(), 1), "{key}: {problems:?}");

@@ -56,7 +56,7 @@ pub use decode::TOO_LARGE as TOO_LARGE_DECODED;
 pub use keys::{BadRedact, SchemaMarks};
 
 use crate::config;
-use crate::extract;
+use crate::extract::{self, Template};
 use crate::pseudonym::Pseudonyms;
 use place::Place;
 use sidelog_event::{AuditEvent, Message};
@@ -88,10 +88,13 @@ impl Redacted<AuditEvent<'_>> {
 
 impl Redacted<AuditEvent<'_>> {
     /// Writes the readable line. Only now, of members that are redacted: a line made of raw ones may
-    /// hold a secret in part or encoded, as no rule knows it again.
-    pub fn tell(&mut self) {
+    /// hold a secret in part or encoded, as no rule knows it again. `template`: in whose words.
+    pub fn tell(&mut self, template: Option<&Template>) {
         let event = &mut self.0;
-        let line = extract::message(&event.actor, &event.operation, &event.http, event.outcome);
+        let line = match template {
+            Some(template) => template.line(event),
+            None => extract::message(&event.actor, &event.operation, &event.http, event.outcome),
+        };
         event.message = line.into();
     }
 

@@ -14,6 +14,8 @@ paths:
   /v1/checkout: {post: {responses: {}}}
   /v1/rotate: {post: {x-audit-op: update, x-audit-resource: keys, x-audit-resource-id: $response.body#/key_name, responses: {}}}
   /v1/hidden: {post: {x-audit-reason: [password, change.comment], responses: {}}}
+  /v1/workflows/{id}/start:
+    post: {x-audit-message: '{actor} started workflow {path.id} with {body.input} and {body.password}', responses: {}}
   /graphql: {post: {responses: {}}}
   /v1/batch: {post: {responses: {}}}
 ";
@@ -25,6 +27,7 @@ upstream: http://127.0.0.1:1
 openapi: [openapi.yaml]
 reason: {header: [X-Why, X-Audit-Reason], query: [because], body: [note.text]}
 audit: {level: LEVEL}
+messages: [{operations: [POST /v1/rotate], text: '{outcome}: keys rotated by {actor}'}]
 journal: {max_bytes: 64MiB, max_open_calls: 8}
 ";
 
@@ -146,6 +149,21 @@ fn what_the_document_says_comes_first() {
     let world = world("request");
     let event = told(&world, "POST /v1/rotate", "", "{}", ("200", "", r#"{"id":"x","key_name":"main"}"#));
     assert_eq!(resource(&event), (Op::Update, "keys".into(), "main".into()));
+}
+
+#[test]
+fn the_readable_line_in_words_of_ones_own() {
+    let line = |level: &str, path: &str, body: &str, answer| {
+        told(&world(level), &format!("POST {path}"), "", body, answer).message.into_owned()
+    };
+    let body = r#"{"input":"nightly","password":"hunter2"}"#;
+    assert_eq!(
+        line("request", "/v1/workflows/42/start", body, OK),
+        "anonymous started workflow 42 with nightly and [redacted] (success)"
+    );
+    let denied = line("metadata", "/v1/workflows/42/start", body, ("403", "", "{}"));
+    assert_eq!(denied, "anonymous started workflow 42 with - and - (denied)");
+    assert_eq!(line("request", "/v1/rotate", "{}", OK), "success: keys rotated by anonymous");
 }
 
 #[test]
