@@ -96,7 +96,8 @@ async fn an_outage_of_kafka_is_not_noticed_by_traffic_and_costs_no_event() {
     configure(
         dir.path(),
         origin.address,
-        &format!("journal: {{dir: journal}}\nkafka: {{brokers: ['{address}']}}"),
+        // Room for the longest outage that is tried: three minutes of a thousand calls a second.
+        &format!("journal: {{dir: journal, max_bytes: 4GiB}}\nkafka: {{brokers: ['{address}']}}"),
     );
     let sidecar = Sidecar::start(dir.path()).await;
     let load = Load::start(steady(), sidecar.traffic);
