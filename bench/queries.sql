@@ -14,7 +14,7 @@ SELECT actor_id FROM audit.events WHERE tenant = '{tenant}' GROUP BY actor_id OR
 SELECT actor_id FROM audit.events GROUP BY actor_id ORDER BY count(), actor_id LIMIT 1
 
 -- resource:
-SELECT resource_id FROM audit.events WHERE tenant = '{tenant}' AND resource_type = 'pet' AND op = 'update' GROUP BY resource_id ORDER BY count() DESC, resource_id LIMIT 1
+SELECT resource_id FROM audit.events WHERE tenant = '{tenant}' AND resource_type = 'pet' AND resource_id != '' GROUP BY resource_id ORDER BY count() DESC, resource_id LIMIT 1
 
 -- ip:
 SELECT replaceOne(toString(client_ip), '::ffff:', '') FROM audit.events WHERE actor_id = '{actor}' LIMIT 1

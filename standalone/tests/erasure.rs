@@ -5,26 +5,33 @@
 mod common;
 
 use common::{as_user, login, query, start};
-use sidelog::config::Secret;
+use sidelog::config::{Retention, Secret};
 use sidelog::pseudonym::Pseudonyms;
+use sidelog_consumer::archive::Archive;
 use sidelog_consumer::erase::{EraseError, Erasure, Found, Target};
 use sidelog_consumer::migrate::{self, Place};
 use sidelog_consumer::mutations::MutationError;
+use sidelog_consumer::retention::{self, Expiry};
 use sidelog_consumer::store::{Store, StoreOptions};
 use sidelog_consumer::transform::{self, EventRow, Origin, Parsed};
 use sidelog_consumer::verify;
 use sidelog_event::{Position, RecordKind, stamp};
 use sidelog_standalone::engine::Engine;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 const PRODUCER: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0007);
+const DAY: i64 = 86_400_000;
 /// 2026-10-02T00:00:00Z and three months on: rows in four partitions.
 const START: i64 = 1_790_899_200_000;
-const STEP: i64 = 90 * 86_400_000 / 4000;
+const SPAN: i64 = 90 * DAY;
 const EVENTS: u64 = 4000;
+
+/// Rows of one insert.
+const CHUNK: u64 = 20_000;
 
 /// Whom the tests forget. Nothing else in the events looks like it.
 const ACTOR: &str = "canary-actor-5b1e";
@@ -44,15 +51,23 @@ fn json(text: &str) -> String {
     serde_json::to_string(text).unwrap()
 }
 
-/// One in 100 is the actor's, one in 200 names the subject, one in 400 is the tenant's.
-fn event(seq: u64) -> String {
-    let (actor, name) = if seq.is_multiple_of(100) { (ACTOR, NAME) } else { ("someone", "Some One") };
+/// What the tables are filled with.
+#[derive(Clone, Copy)]
+struct Fill {
+    events: u64,
+    /// One in so many is the actor's.
+    actor: u64,
+}
+
+/// One in 200 names the subject, one in 400 is the tenant's, one in 50 has no end.
+fn event(seq: u64, of: Fill) -> String {
+    let (actor, name) = if seq.is_multiple_of(of.actor) { (ACTOR, NAME) } else { ("someone", "Some One") };
     let tenant = if seq % 400 == 3 { TENANT } else { "acme" };
     let spelling = SPELLINGS[(seq / 200) as usize % SPELLINGS.len()];
     let subject = seq % 200 == 1;
     let body = if subject { format!(r#"{{"to":"{spelling}"}}"#) } else { format!(r#"{{"by":"{actor}"}}"#) };
     let id = if subject && seq % 400 == 1 { spelling.to_owned() } else { seq.to_string() };
-    let time = jiff::Timestamp::from_millisecond(START + seq as i64 * STEP).unwrap();
+    let time = jiff::Timestamp::from_millisecond(START + seq as i64 * SPAN / of.events as i64).unwrap();
     let stage = if seq.is_multiple_of(50) { "started" } else { "completed" };
     format!(
         r#"{{"event_id":"{event_id}","stage":"{stage}","time":"{time}","duration_us":1,"service":"orders",
@@ -90,7 +105,7 @@ fn sql(engine: &Engine, sql: &str) -> String {
 }
 
 /// The tables with all their rows, not compressed, so that a search of the files finds what is there.
-async fn fill(engine: &Engine, store: &Store) {
+async fn fill(engine: &Engine, store: &Store, of: Fill) {
     migrate::migrate(store).await.unwrap();
     for table in ["events", "open_calls", "dead_letters"] {
         let columns = format!(
@@ -104,34 +119,8 @@ async fn fill(engine: &Engine, store: &Store) {
             .collect();
         sql(engine, &format!("ALTER TABLE audit.{table} {}", plain.join(", ")));
     }
-    let (mut events, mut open) = (Vec::new(), Vec::new());
-    let texts: Vec<Vec<u8>> = (1..=EVENTS)
-        .map(|seq| {
-            let mut text = Vec::new();
-            let at = Position { producer: PRODUCER, boot: 1, seq };
-            stamp(&mut text, &at, RecordKind::Event, event(seq).as_bytes());
-            text
-        })
-        .collect();
-    for (text, offset) in texts.iter().zip(0..) {
-        let origin = Origin { topic: "audit.events", partition: 0, offset };
-        match transform::parse(text, origin).unwrap_or_else(|e| panic!("{e:?}")) {
-            Parsed::Event(row) => events.push(*row),
-            Parsed::OpenCall(row) => open.push(*row),
-            Parsed::Loss(_) => unreachable!(),
-        }
-    }
-    for (table, rows) in [("events", events), ("open_calls", open)] {
-        let month = |row: &EventRow<'_>| (row.ts / 1000 - 1_790_812_800) / (30 * 86_400);
-        for rows in rows.chunk_by(|a, b| month(a) == month(b)) {
-            for (n, rows) in rows.chunks(500).enumerate() {
-                // Two months may meet within a chunk.
-                for (m, rows) in rows.chunk_by(|a, b| calendar(a) == calendar(b)).enumerate() {
-                    let token = format!("{table}-{}-{n}-{m}", month(&rows[0]));
-                    store.insert::<EventRow<'static>>(table, &token, rows).await.unwrap();
-                }
-            }
-        }
+    for first in (1..=of.events).step_by(CHUNK as usize) {
+        insert(store, of, first..=of.events.min(first + CHUNK - 1)).await;
     }
     let letters = format!(
         "INSERT INTO audit.dead_letters (reason, origin, payload) VALUES ('not_json', 'x', '{{\"a\":\"{ACTOR}\"'), \
@@ -139,6 +128,33 @@ async fn fill(engine: &Engine, store: &Store) {
         SPELLINGS[3].to_uppercase()
     );
     sql(engine, &letters);
+}
+
+/// Puts events into their tables, month by month.
+async fn insert(store: &Store, of: Fill, seqs: RangeInclusive<u64>) {
+    let (mut events, mut open) = (Vec::new(), Vec::new());
+    let texts: Vec<(u64, Vec<u8>)> = seqs
+        .map(|seq| {
+            let mut text = Vec::new();
+            let at = Position { producer: PRODUCER, boot: 1, seq };
+            stamp(&mut text, &at, RecordKind::Event, event(seq, of).as_bytes());
+            (seq, text)
+        })
+        .collect();
+    for (seq, text) in &texts {
+        let origin = Origin { topic: "audit.events", partition: 0, offset: *seq as i64 - 1 };
+        match transform::parse(text, origin).unwrap_or_else(|e| panic!("{e:?}")) {
+            Parsed::Event(row) => events.push(*row),
+            Parsed::OpenCall(row) => open.push(*row),
+            Parsed::Loss(_) => unreachable!(),
+        }
+    }
+    for (table, rows) in [("events", events), ("open_calls", open)] {
+        for rows in rows.chunk_by(|a, b| calendar(a) == calendar(b)) {
+            let token = format!("{table}-{}", rows[0].seq);
+            store.insert::<EventRow<'static>>(table, &token, rows).await.unwrap();
+        }
+    }
 }
 
 fn calendar(row: &EventRow<'_>) -> String {
@@ -159,7 +175,7 @@ async fn what_is_erased_is_in_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let engine = start(dir.path());
     let store = store(&engine);
-    fill(&engine, &store).await;
+    fill(&engine, &store, Fill { events: EVENTS, actor: 100 }).await;
     let files = |words: &[&str]| files_with(dir.path(), words);
     let pseudonyms = Pseudonyms::new(b"a key of the test's");
     let patience = Duration::from_secs(60);
@@ -257,4 +273,50 @@ async fn what_is_erased_is_in_no_file() {
         answer
     });
     assert_eq!(asked, 2);
+}
+
+/// An actor with one event in 801, in the tables, in archived files and among dead letters.
+/// `SIDELOG_ERASE_EVENTS`: how many events there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_actor_among_many_is_in_no_file() {
+    const ONE_IN: u64 = 801;
+    let events = std::env::var("SIDELOG_ERASE_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(40_050);
+    let patience = Duration::from_secs(3600);
+    let dir = tempfile::tempdir().unwrap();
+    let engine = start(dir.path());
+    let store = store(&engine);
+    fill(&engine, &store, Fill { events, actor: ONE_IN }).await;
+    assert!(files_with(dir.path(), &[ACTOR]).len() > 4);
+    let archive = Archive::open(&dir.path().join("archive")).unwrap();
+    let ten_days = Retention { days: 90, ..Retention::default() };
+    let now = jiff::Timestamp::from_millisecond(START + SPAN + 10 * DAY).unwrap();
+    let expiry = Expiry { store: &store, policy: &ten_days, now, archive: Some(&archive), patience };
+    let files = expiry.run().await.unwrap().files;
+    let archived: u64 = files.iter().map(|file| file.rows).sum();
+    assert!(archived > events / 10 && archived < events / 8, "{archived} of {events}");
+
+    let (pseudonyms, actor) = (Pseudonyms::new(b"a key of the test's"), Target::Actor(ACTOR.into()));
+    let erasure = Erasure {
+        store: &store,
+        target: &actor,
+        pseudonyms: &pseudonyms,
+        anonymise: false,
+        archive: Some(&archive),
+        patience,
+    };
+    let begun = Instant::now();
+    let receipt = erasure.run().await.unwrap().unwrap();
+    println!("{events} events: {receipt:?} in {:.1?}", begun.elapsed());
+    assert_eq!(receipt.records + receipt.archived, events / ONE_IN);
+    assert!(receipt.archived > 0 && receipt.dead_letters == 1, "{receipt:?}");
+    assert_eq!(erasure.run().await.unwrap(), None, "a second run finds nothing");
+    assert_eq!(files_with(dir.path(), &[ACTOR, NAME]), Vec::<String>::new());
+
+    // Archived files are compressed: what is in them is searched where it is not.
+    for entry in archive.entries().unwrap() {
+        retention::restore(&store, &archive, &entry, patience).await.unwrap();
+    }
+    assert_eq!(files_with(dir.path(), &[ACTOR, NAME]), Vec::<String>::new());
+    let left = "SELECT (SELECT count() FROM audit.events) + (SELECT count() FROM audit.open_calls)";
+    assert_eq!(sql(&engine, left), (events - events / ONE_IN).to_string());
 }

@@ -35,7 +35,14 @@ async fn main() -> ExitCode {
     for round in 1..=number("ROUNDS", 3) {
         for way in &ways {
             let sample = bench.measure(*way).await;
-            println!("round {round}: {:<20} {:>7.0} rows/s", sample.way, sample.rows_per_second);
+            println!(
+                "round {round}: {:<20} {:>7.0} rows/s; CPU µs/row: consumer {:.1}, engine {:.1}, broker {:.1}",
+                sample.way,
+                sample.rows_per_second,
+                sample.consumer_micros,
+                sample.engine_micros,
+                sample.broker_micros
+            );
             samples.push(sample);
         }
     }
