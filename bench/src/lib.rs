@@ -2,8 +2,10 @@
 //!
 //! | here | measured |
 //! |---|---|
-//! | [`load`] [`subject`] [`table`] | the sidecar, beside other proxies |
-//! | [`events`] | nothing: makes the events for what follows |
+//! | [`proxy`] | the sidecar, beside other proxies: [`subject`] under [`load`], what came out as [`figures`] |
+//! | [`goals`] [`report`] | nothing: judge what came out, and tell it |
+//! | [`machine`] [`process`] [`resident`] | nothing: what the machine and processes used |
+//! | [`document`] [`events`] | nothing: make what the others need |
 //! | [`ingest`] | the consumer, beside ClickHouse's own Kafka engine and the raw insert |
 //! | [`storage`] | bytes on disk and questions, on millions of rows |
 //!
@@ -13,10 +15,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark ends when an assumption breaks, with its place")]
 
+pub mod document;
 pub mod events;
+pub mod figures;
+pub mod goals;
 pub mod ingest;
 pub mod load;
+pub mod machine;
 pub mod process;
+pub mod proxy;
+pub mod report;
+pub mod resident;
 pub mod storage;
 pub mod subject;
-pub mod table;

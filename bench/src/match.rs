@@ -12,11 +12,11 @@
 use sidelog::config::BasePath;
 use sidelog::openapi::{self, Document};
 use sidelog::spec_match::SpecMatcher;
+use sidelog_bench::document::{Corpus, GITHUB, project};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -47,37 +47,28 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let temp = tempfile::tempdir().unwrap();
-    for path in documents(&root, temp.path()) {
+    for path in documents(temp.path()) {
         measure(&path);
     }
 }
 
 /// GitHub's document and Microsoft Graph's, or the one of the most operations, where the corpus is
 /// there.
-fn documents(root: &Path, temp: &Path) -> Vec<PathBuf> {
-    let corpus = root.join("../shared/openapi");
-    let archive = corpus.join("specs.tar.xz");
-    if !archive.exists() {
+fn documents(temp: &Path) -> Vec<PathBuf> {
+    let Some(corpus) = Corpus::unpack(temp) else {
         println!("no corpus at ../shared/openapi: the largest document of tests/data/openapi stands in");
-        let specs = std::fs::read_dir(root.join("tests/data/openapi/specs")).unwrap();
+        let specs = std::fs::read_dir(project().join("tests/data/openapi/specs")).unwrap();
         let files = specs.map(|e| e.unwrap().path()).filter(|p| p.is_file());
         return files.max_by_key(|p| std::fs::metadata(p).unwrap().len()).into_iter().collect();
-    }
-    assert!(Command::new("tar").arg("-xJf").arg(archive).arg("-C").arg(temp).status().unwrap().success());
-    let table = std::fs::read_to_string(corpus.join("corpus.tsv")).unwrap();
-    let rows = table.lines().skip(1).filter_map(|line| {
-        let cells: Vec<&str> = line.split('\t').collect();
-        Some((cells.get(4)?.parse::<usize>().ok()?, (*cells.first()?).to_owned()))
-    });
+    };
     // The number of operations decides between several, and where there is none.
-    let second = rows.max_by_key(|(operations, name)| (name.contains("msgraph"), *operations));
-    let second = second.map(|(_, name)| name);
-    if let Some(name) = second.as_ref().filter(|name| !name.contains("msgraph")) {
+    let second = corpus.documents().max_by_key(|(name, operations)| (name.contains("msgraph"), *operations));
+    let second = second.map(|(name, _)| name);
+    if let Some(name) = second.filter(|name| !name.contains("msgraph")) {
         println!("no document of Microsoft Graph in the corpus: {name}, of the most operations, stands in");
     }
-    ["github__api.github.com.json".to_owned()].into_iter().chain(second).map(|n| temp.join(n)).collect()
+    [GITHUB].into_iter().chain(second).map(|n| corpus.file(n)).collect()
 }
 
 struct Request {

@@ -1,15 +1,34 @@
-//! What is measured: the service alone, and each way to stand before it.
+//! Who is measured: the service alone, and each way to stand before it. One file for each program; what it
+//! takes to start it is all that stands there.
 
-use crate::process::{LOAD_CORE, Process, SUBJECT_CORE, free_address};
-use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
+pub mod envoy;
+pub mod haproxy;
+pub mod nghttpd;
+pub mod nginx;
+pub mod pingora;
+pub mod sidelog;
+
+use crate::document::Document;
+use crate::figures::Part;
+use crate::process::{Process, installed};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-/// In the order of the table.
-pub const SUBJECTS: [Subject; 5] =
-    [Subject::Direct, Subject::BarePingora, Subject::Nginx, Subject::NginxLog, Subject::Sidelog];
+/// How subjects are called, in `SUBJECTS`, tables and goals.
+pub mod name {
+    pub const DIRECT: &str = "direct";
+    pub const BARE_PINGORA: &str = "bare-pingora";
+    pub const NGINX: &str = "nginx";
+    pub const NGINX_LOG: &str = "nginx-json-log";
+    pub const NGINX_KAFKA: &str = "nginx-lua-kafka";
+    pub const NGINX_GRPC: &str = "nginx-grpc-pass";
+    pub const HAPROXY: &str = "haproxy";
+    pub const HAPROXY_LOG: &str = "haproxy-json-log";
+    pub const ENVOY: &str = "envoy-lua";
+    pub const SIDELOG: &str = "sidelog";
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
@@ -17,62 +36,161 @@ pub enum Subject {
     Direct,
     /// pingora-proxy with default filters, doing nothing.
     BarePingora,
-    /// nginx as a reverse proxy.
+    /// nginx as a reverse proxy that logs nothing.
     Nginx,
     /// The same, writing request bodies to a JSON access log.
     NginxLog,
-    /// Sidelog, matching 1,200 operations and journalling each POST with its redacted body.
+    /// The same with the lua module, producing bodies to Kafka.
+    NginxKafka,
+    /// nginx with HTTP/2 on both sides.
+    NginxGrpc,
+    /// haproxy that logs nothing.
+    Haproxy,
+    /// The same, writing request bodies to a JSON log.
+    HaproxyLog,
+    /// Envoy, whose access log in JSON gets the body from a lua filter.
+    Envoy,
+    /// Sidelog: matches, extracts, redacts and journals each POST before it is answered, and ships it to Kafka.
     Sidelog,
 }
 
+use Subject::{
+    BarePingora, Direct, Envoy, Haproxy, HaproxyLog, Nginx, NginxGrpc, NginxKafka, NginxLog, Sidelog,
+};
+
 impl Subject {
-    pub fn name(self) -> &'static str {
-        match self {
-            Subject::Direct => "direct",
-            Subject::BarePingora => "bare-pingora",
-            Subject::Nginx => "nginx",
-            Subject::NginxLog => "nginx-json-log",
-            Subject::Sidelog => "sidelog",
+    pub const ALL: [Subject; 10] =
+        [Direct, BarePingora, Nginx, NginxLog, NginxKafka, NginxGrpc, Haproxy, HaproxyLog, Envoy, Sidelog];
+
+    /// Those of a part, in the order of its table.
+    pub fn of(part: Part) -> &'static [Subject] {
+        match part {
+            Part::Post => {
+                &[Direct, BarePingora, Nginx, NginxLog, NginxKafka, Haproxy, HaproxyLog, Envoy, Sidelog]
+            }
+            Part::Get => &[Direct, Nginx, Haproxy, Sidelog],
+            Part::Http2 => &[Direct, NginxGrpc, Haproxy, Sidelog],
+            Part::Latency => &[Direct, Sidelog],
+            Part::Strict | Part::Memory | Part::Ready => &[Sidelog],
         }
     }
 
-    /// Start it in front of `service`, with its files in `dir`.
-    pub fn start(self, service: SocketAddr, dir: &Path) -> Running {
+    pub fn name(self) -> &'static str {
         match self {
-            Subject::Direct => Running { addr: service, admin: None, process: None },
-            Subject::BarePingora => {
-                let addr = free_address();
-                let args = [addr.to_string(), service.to_string()];
-                let mut process = Process::start(
-                    SUBJECT_CORE,
-                    &sibling("bare_pingora"),
-                    &[&args[0], &args[1]],
-                    Stdio::null(),
-                );
-                process.listening(addr);
-                Running { addr, admin: None, process: Some(process) }
-            }
-            Subject::Nginx => nginx_proxy(service, dir, "access_log off;"),
-            Subject::NginxLog => nginx_proxy(service, dir, JSON_LOG),
-            Subject::Sidelog => sidelog(service, dir),
+            Direct => name::DIRECT,
+            BarePingora => name::BARE_PINGORA,
+            Nginx => name::NGINX,
+            NginxLog => name::NGINX_LOG,
+            NginxKafka => name::NGINX_KAFKA,
+            NginxGrpc => name::NGINX_GRPC,
+            Haproxy => name::HAPROXY,
+            HaproxyLog => name::HAPROXY_LOG,
+            Envoy => name::ENVOY,
+            Sidelog => name::SIDELOG,
         }
     }
+
+    /// What is not installed that it needs.
+    pub fn missing(self) -> Option<&'static str> {
+        let there = match self {
+            Direct | BarePingora | Sidelog => return None,
+            Nginx | NginxLog | NginxGrpc => installed("nginx").is_some(),
+            NginxKafka => nginx::has_lua(),
+            Haproxy | HaproxyLog => installed("haproxy").is_some(),
+            Envoy => envoy::program().is_some(),
+        };
+        let needs = match self {
+            NginxKafka => "libnginx-mod-http-lua, lua-nginx-kafka, lua-cjson and `scripts/deps.sh peers`",
+            Envoy => "`scripts/deps.sh peers`",
+            Haproxy | HaproxyLog => "haproxy",
+            _ => "nginx",
+        };
+        (!there).then_some(needs)
+    }
+
+    /// Start it with its files in `ground.dir`.
+    pub fn start(self, ground: &Ground<'_>) -> Result<Running, String> {
+        match self {
+            Direct => Ok(Running::new(ground.service, None)),
+            BarePingora => pingora::start(ground),
+            Nginx => nginx::proxy(ground, &nginx::Log::Off),
+            NginxLog => nginx::proxy(ground, &nginx::Log::Json),
+            NginxKafka => {
+                let brokers = ground.old_brokers.ok_or("there is no broker that its client can speak to")?;
+                nginx::proxy(ground, &nginx::Log::Kafka(brokers))
+            }
+            NginxGrpc => nginx::grpc(ground),
+            Haproxy => haproxy::start(ground, false),
+            HaproxyLog => haproxy::start(ground, true),
+            Envoy => envoy::start(ground),
+            Sidelog => sidelog::start(ground, ""),
+        }
+    }
+
+    /// Where what it saw ends up in Kafka: whether on the old broker, and the topic.
+    pub fn topic(self) -> Option<(bool, &'static str)> {
+        match self {
+            Sidelog => Some((false, sidelog::TOPIC)),
+            NginxKafka => Some((true, nginx::TOPIC)),
+            _ => None,
+        }
+    }
+}
+
+/// What a subject stands on.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// What is behind it.
+    pub service: SocketAddr,
+    /// HTTP/2 without TLS on both sides; otherwise HTTP/1.1.
+    pub http2: bool,
+    /// An empty directory of its own.
+    pub dir: &'a Path,
+    pub document: &'a Document,
+    /// Of Kafka; None: nothing is shipped.
+    pub brokers: Option<&'a str>,
+    /// Of a Kafka that still takes messages of the formats before 0.11.
+    pub old_brokers: Option<&'a str>,
 }
 
 /// A subject that takes connections.
+#[derive(Debug)]
 pub struct Running {
     pub addr: SocketAddr,
-    /// Where Sidelog shows its metrics.
-    admin: Option<SocketAddr>,
     /// None: there is no proxy.
     pub process: Option<Process>,
+    /// Where Sidelog shows its metrics.
+    admin: Option<SocketAddr>,
+    /// Sidelog's journal.
+    pub journal: Option<PathBuf>,
+    /// From the start of the process until it said that it is ready.
+    pub ready_after: Duration,
+    /// Whether its records go to Kafka, so that they come to an end.
+    ships: bool,
+    /// How long work goes on behind the last answer; Sidelog is asked instead.
+    flush: Duration,
 }
 
+/// How long delivery may take behind the load.
+const DELIVERY: Duration = Duration::from_secs(60);
+
 impl Running {
+    fn new(addr: SocketAddr, process: Option<Process>) -> Running {
+        Running {
+            addr,
+            process,
+            admin: None,
+            journal: None,
+            ready_after: Duration::ZERO,
+            ships: false,
+            flush: Duration::ZERO,
+        }
+    }
+
     /// Events journalled so far, and those lost or without an operation; None for subjects that
     /// audit nothing.
     pub fn events(&self) -> Option<(f64, f64)> {
-        let metrics = get(self.admin?, "/metrics");
+        let metrics = get(self.admin?, "/metrics")?;
         let of = |name| metric(&metrics, name);
         let short = of("sidelog_lost_events_total") + of("sidelog_unmatched_events_total");
         Some((of("sidelog_events_total"), short))
@@ -80,129 +198,40 @@ impl Running {
 
     /// Records that are not delivered yet, of Sidelog.
     pub fn pending(&self) -> f64 {
-        self.admin.map_or(0.0, |admin| metric(&get(admin, "/metrics"), "sidelog_journal_pending_records"))
+        let metrics = self.admin.and_then(|admin| get(admin, "/metrics")).unwrap_or_default();
+        metric(&metrics, "sidelog_journal_pending_records")
+    }
+
+    /// Wait until the work behind the last answer is done; false: it was not in time.
+    pub fn settle(&self) -> bool {
+        std::thread::sleep(self.flush);
+        let deadline = Instant::now() + DELIVERY;
+        while self.ships && self.pending() > 0.0 {
+            if Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        true
+    }
+
+    /// CPU that it and its children have used, seconds.
+    pub fn cpu_seconds(&self) -> f64 {
+        self.process.as_ref().map_or(0.0, Process::cpu_seconds)
+    }
+
+    /// Resident MiB of it and its children, without the journal's mappings.
+    pub fn resident_mib(&self) -> Option<f64> {
+        Some(crate::resident::mib(&self.process.as_ref()?.family(), self.journal.as_deref()))
     }
 }
 
-/// A small fixed answer from nginx, on the load's core.
-pub fn service(dir: &Path) -> (SocketAddr, Process) {
-    let addr = free_address();
-    let server = "access_log off;\nserver { listen ADDR; default_type application/json;\n\
-                  location / { return 200 '{\"id\":\"o-1\",\"ok\":true}'; } }";
-    let process = nginx(LOAD_CORE, addr, dir, "service", &server.replace("ADDR", &addr.to_string()));
-    (addr, process)
-}
-
-/// What a user would configure to keep bodies: escaped, and written in blocks.
-const JSON_LOG: &str = "log_format audit escape=json '{\"time\":\"$time_iso8601\",\"peer\":\"$remote_addr\",\
-    \"method\":\"$request_method\",\"path\":\"$request_uri\",\"host\":\"$host\",\"status\":$status,\
-    \"duration\":$request_time,\"agent\":\"$http_user_agent\",\"body\":\"$request_body\"}';\n\
-    access_log DIR/access.log audit buffer=64k flush=1s;";
-
-fn nginx_proxy(service: SocketAddr, dir: &Path, log: &str) -> Running {
-    let addr = free_address();
-    let log = log.replace("DIR", &dir.display().to_string());
-    let http = format!(
-        "{log}\nupstream service {{ server {service}; keepalive 256; keepalive_requests 1000000000; }}\n\
-         server {{ listen {addr}; client_body_buffer_size 64k;\n\
-         location / {{ proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection '';\n\
-         proxy_set_header Host $host; }} }}"
-    );
-    let process = nginx(SUBJECT_CORE, addr, dir, "proxy", &http);
-    Running { addr, admin: None, process: Some(process) }
-}
-
-/// nginx with one worker and all its files in `dir`.
-fn nginx(core: &str, addr: SocketAddr, dir: &Path, name: &str, http: &str) -> Process {
-    let home = dir.join(name);
-    std::fs::create_dir_all(&home).unwrap();
-    let home = home.display();
-    let temp: String =
-        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].iter().fold(String::new(), |mut t, k| {
-            let _ = writeln!(t, "{k}_temp_path {home}/{k};");
-            t
-        });
-    let user = if std::env::var_os("USER").is_some_and(|u| u != "root") { "" } else { "user root;" };
-    let config = format!(
-        "{user}\ndaemon off;\nworker_processes 1;\npid {home}/nginx.pid;\nerror_log {home}/error.log warn;\n\
-         events {{ worker_connections 4096; }}\n\
-         http {{\nkeepalive_requests 1000000000;\nkeepalive_timeout 600s;\n{temp}{http}\n}}\n"
-    );
-    let path = format!("{home}/nginx.conf");
-    std::fs::write(&path, config).unwrap();
-    let error_log = format!("{home}/error.log");
-    let program = if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
-    let mut process = Process::start(core, program, &["-c", &path, "-e", &error_log], Stdio::null());
-    process.listening(addr);
-    process
-}
-
-fn sidelog(service: SocketAddr, dir: &Path) -> Running {
-    sidelog_with(service, &dir.join("sidelog"), "")
-}
-
-/// Sidelog with its files in `home`, and more lines of configuration.
-pub fn sidelog_with(service: SocketAddr, home: &Path, more: &str) -> Running {
-    // A fresh journal each time: nobody ships it, and a full one would make the work lighter.
-    let _ = std::fs::remove_dir_all(home);
-    std::fs::create_dir_all(home).unwrap();
-    std::fs::write(home.join("openapi.yaml"), openapi()).unwrap();
-    let config = home.join("sidelog.yaml");
-    let text = format!(
-        "version: 1\nservice: bench\nlisten: 127.0.0.1:0\nupstream: http://{service}\nopenapi: [openapi.yaml]\n\
-         journal: {{dir: {}, max_bytes: 16GiB}}\nadmin: {{listen: 127.0.0.1:0, local: 127.0.0.1:0}}\n{more}",
-        home.join("journal").display()
-    );
-    std::fs::write(&config, text).unwrap();
-    let args = ["proxy", "--config", config.to_str().unwrap()];
-    let mut process = Process::start(SUBJECT_CORE, &sibling("sidelog"), &args, Stdio::piped());
-    let mut lines = BufReader::new(process.stdout()).lines();
-    let ready = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .find(|l| l.starts_with("sidelog ready "))
-        .expect("sidelog says that it is ready");
-    std::thread::spawn(move || lines.for_each(drop));
-    let word = |key: &str| -> SocketAddr {
-        let found = ready.split_whitespace().find_map(|w| w.strip_prefix(key)?.strip_prefix('='));
-        found.and_then(|a| a.parse().ok()).unwrap_or_else(|| panic!("no {key} address in {ready:?}"))
-    };
-    Running { addr: word("traffic"), admin: Some(word("admin")), process: Some(process) }
-}
-
-/// A document of 1,200 operations: 300 resources of a tenant, four operations each.
-pub fn openapi() -> String {
-    let mut text = String::from("openapi: 3.0.3\ninfo: {title: bench, version: '1'}\npaths:\n");
-    for i in 0..300 {
-        let operation = |verb: &str, name: &str| {
-            format!(
-                "    {verb}: {{operationId: {name}{i}, tags: [resource{i}], responses: {{'200': {{description: ok}}}}}}\n"
-            )
-        };
-        let _ = writeln!(text, "  /v1/tenants/{{tenantId}}/resource{i}/items:");
-        text += &operation("get", "list");
-        text += &operation("post", "create");
-        let _ = writeln!(text, "  /v1/tenants/{{tenantId}}/resource{i}/items/{{itemId}}:");
-        text += &operation("put", "replace");
-        text += &operation("delete", "remove");
-    }
-    text
-}
-
-/// A program built beside this one.
-fn sibling(name: &str) -> String {
-    let exe: PathBuf = std::env::current_exe().unwrap();
-    let path = exe.with_file_name(name);
-    assert!(path.exists(), "{} is not there: build it first", path.display());
-    path.display().to_string()
-}
-
-fn get(addr: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(addr).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").unwrap();
+fn get(addr: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(addr).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
 }
 
 /// The sum of all series of a metric.
@@ -213,18 +242,26 @@ fn metric(text: &str, name: &str) -> f64 {
         .sum()
 }
 
+/// Writes a file of a subject.
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_document_has_1200_operations() {
-        assert_eq!(openapi().matches("operationId").count(), 1200);
-    }
-
-    #[test]
     fn series_are_summed_by_the_whole_name() {
         let text = "# TYPE a counter\na{x=\"1\"} 2\na{x=\"2\"} 3\nab 7\na 1\n";
         assert_eq!(metric(text, "a"), 6.0);
+    }
+
+    #[test]
+    fn names_are_all_different() {
+        let mut names = Subject::ALL.map(Subject::name).to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Subject::ALL.len());
     }
 }

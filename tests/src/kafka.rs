@@ -19,6 +19,8 @@ const REQUEST: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub struct Kafka {
+    /// Where in `.deps` its program lies.
+    item: &'static str,
     process: Option<Process>,
     dir: tempfile::TempDir,
     broker: Port,
@@ -28,11 +30,16 @@ pub struct Kafka {
 impl Kafka {
     /// A new, empty broker that answers.
     pub async fn start() -> Kafka {
+        Kafka::start_installed("kafka").await
+    }
+
+    /// The same of another version: the one that `scripts/deps.sh` has put into `.deps/ITEM`.
+    pub async fn start_installed(item: &'static str) -> Kafka {
         let dir = temp_dir("kafka");
         let (broker, controller) = (Port::reserve(), Port::reserve());
         std::fs::write(dir.path().join("server.properties"), properties(&broker, &controller, dir.path()))
             .unwrap();
-        let mut kafka = Kafka { process: None, dir, broker, _controller: controller };
+        let mut kafka = Kafka { item, process: None, dir, broker, _controller: controller };
         kafka.format().await;
         kafka.restart().await;
         kafka
@@ -132,6 +139,11 @@ impl Kafka {
         messages
     }
 
+    /// How many messages `topic` holds.
+    pub fn messages(&self, topic: &str) -> i64 {
+        ends(&self.client(), topic).iter().map(|(_, low, high)| high - low).sum()
+    }
+
     /// A client that writes.
     pub fn producer(&self) -> FutureProducer {
         self.config().set("linger.ms", "5").create().unwrap()
@@ -181,7 +193,7 @@ impl Kafka {
                 "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
                 "-cp",
             ])
-            .arg(deps("kafka").canonicalize().unwrap().join("lib/*"))
+            .arg(deps(self.item).canonicalize().unwrap().join("lib/*"))
             .arg(class)
             .args(args);
         java

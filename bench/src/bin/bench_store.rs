@@ -10,8 +10,8 @@
 
 use harness::Engine;
 use sidelog_bench::events::Plan;
-use sidelog_bench::ingest::report::file;
 use sidelog_bench::process::{load_average, peak_mib};
+use sidelog_bench::report::file;
 use sidelog_bench::storage::questions::{self, Answered, LIMIT};
 use sidelog_bench::storage::{Size, load, reader, size};
 use sidelog_consumer::migrate::Place;

@@ -11,15 +11,15 @@
 
 use harness::Kafka;
 use harness::clients::{Answer, Load, Pace, Plan, percentile};
+use sidelog_bench::document::{Document, GENERATED_TARGET, generated};
+use sidelog_bench::figures::median;
 use sidelog_bench::load::body;
 use sidelog_bench::process::stay_on;
-use sidelog_bench::subject::{Running, service, sidelog_with};
-use sidelog_bench::table::median;
+use sidelog_bench::subject::{Ground, Running, nginx, sidelog};
 use std::time::{Duration, Instant};
 
-const TOPIC: &str = "audit.events";
 const CLIENTS: u32 = 8;
-/// By path: see [`config`].
+/// By path: see [`rules`].
 const LEVELS: [(&str, &[&str]); 4] = [
     ("ignored", &["/v1/tenants/ignored/resource150/items"]),
     ("queued", &["/v1/tenants/queued/resource150/items"]),
@@ -27,11 +27,11 @@ const LEVELS: [(&str, &[&str]); 4] = [
     ("strict", &["/v1/tenants/strict/resource150/items"]),
 ];
 
-fn config(brokers: &str) -> String {
+fn rules() -> String {
     let rule =
         |delivery| format!("{{match: {{paths: ['/v1/tenants/{delivery}/**']}}, delivery: {delivery}}}");
     format!(
-        "kafka: {{brokers: ['{brokers}']}}\naudit: {{ignore: ['/v1/tenants/ignored/**'], rules: [{}, {}]}}\n",
+        "audit: {{ignore: ['/v1/tenants/ignored/**'], rules: [{}, {}]}}\n",
         rule("queued"),
         rule("strict")
     )
@@ -59,10 +59,22 @@ async fn calls() {
     let duration = Duration::from_secs(number("DURATION", 5).into());
     stay_on(1);
     let mut kafka = Kafka::start().await;
-    kafka.create_topic(TOPIC, 2).await;
+    kafka.create_topic(sidelog::TOPIC, 2).await;
     let dir = tempfile::tempdir().unwrap();
-    let (address, _service) = service(dir.path());
-    let sidecar = sidelog_with(address, &dir.path().join("sidelog"), &config(&kafka.bootstrap()));
+    let (service, _process) = nginx::service(dir.path()).unwrap();
+    let file = dir.path().join("openapi.yaml");
+    std::fs::write(&file, generated()).unwrap();
+    let document = Document { file, name: "generated", target: GENERATED_TARGET };
+    let brokers = kafka.bootstrap();
+    let ground = Ground {
+        service,
+        http2: false,
+        dir: dir.path(),
+        document: &document,
+        brokers: Some(&brokers),
+        old_brokers: None,
+    };
+    let sidecar = sidelog::start(&ground, &rules()).unwrap();
     let plan = |paths| Plan {
         clients: CLIENTS as usize,
         pace: Pace::Every(Duration::from_secs(1) * CLIENTS / rate),

@@ -1,8 +1,8 @@
 //! Medians of all rounds as a table and as JSON.
 
 use super::{Sample, WAYS};
-use crate::table::median;
-use std::path::PathBuf;
+use crate::figures::median;
+use crate::report::file;
 
 /// Cores that others may use before a figure is called noisy.
 const QUIET: f64 = 0.2;
@@ -87,11 +87,4 @@ fn rows(samples: &[Sample]) -> Vec<Row> {
         })
     };
     WAYS.iter().filter_map(|way| row(way.name())).collect()
-}
-
-/// A file beside the binaries.
-pub fn file(name: &str) -> PathBuf {
-    let dir = std::env::current_exe().unwrap().parent().unwrap().join("figures");
-    std::fs::create_dir_all(&dir).unwrap();
-    dir.join(name)
 }
