@@ -149,7 +149,7 @@ impl<'a> Bench<'a> {
             service,
             http2,
             dir: dir.path(),
-            document: &self.document,
+            document: Some(&self.document),
             brokers: self.brokers.address(false),
             old_brokers: self.brokers.address(true),
         };
@@ -183,6 +183,7 @@ struct Stage {
 
 /// From the start of the process to the line that it is ready.
 fn ready(bench: &mut Bench<'_>) -> Result<(), String> {
+    eprintln!("  {}", Part::Ready.name());
     let stage = bench.watched(|bench| bench.start(Subject::Sidelog, false))?;
     bench.own(Part::Ready, What::ReadyMillis, stage.running.ready_after.as_secs_f64() * 1e3);
     Ok(())

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// What a run says at its end.
 pub fn text(run: &Run) -> String {
-    format!("\n{}\n{}\n{}", how(run), tables(run), noise(run))
+    format!("\n{}\n\n{}\n{}", how(run), tables(run), noise(run))
 }
 
 /// The page.

@@ -11,6 +11,7 @@ pub mod sidelog;
 use crate::document::Document;
 use crate::figures::Part;
 use crate::process::{Process, installed};
+use crate::resident::{self, Resident};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -146,7 +147,8 @@ pub struct Ground<'a> {
     pub http2: bool,
     /// An empty directory of its own.
     pub dir: &'a Path,
-    pub document: &'a Document,
+    /// What Sidelog matches.
+    pub document: Option<&'a Document>,
     /// Of Kafka; None: nothing is shipped.
     pub brokers: Option<&'a str>,
     /// Of a Kafka that still takes messages of the formats before 0.11.
@@ -220,9 +222,9 @@ impl Running {
         self.process.as_ref().map_or(0.0, Process::cpu_seconds)
     }
 
-    /// Resident MiB of it and its children, without the journal's mappings.
-    pub fn resident_mib(&self) -> Option<f64> {
-        Some(crate::resident::mib(&self.process.as_ref()?.family(), self.journal.as_deref()))
+    /// Memory of it and its children, without the journal's mappings.
+    pub fn resident(&self) -> Option<Resident> {
+        Some(resident::of(&self.process.as_ref()?.family(), self.journal.as_deref()))
     }
 }
 

@@ -70,7 +70,7 @@ async fn calls() {
         service,
         http2: false,
         dir: dir.path(),
-        document: &document,
+        document: Some(&document),
         brokers: Some(&brokers),
         old_brokers: None,
     };

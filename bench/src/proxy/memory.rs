@@ -5,6 +5,7 @@ use super::withhold::Withholding;
 use super::{Bench, Stage};
 use crate::figures::{Part, What};
 use crate::load::{body, body_of};
+use crate::subject::{Ground, sidelog};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ const BODY: usize = 64 << 10;
 /// Memory is given back half a second after many connections have ended.
 const SETTLE: Duration = Duration::from_secs(1);
 const AFTERWARDS: Duration = Duration::from_secs(5);
+const UNREAD: &str = "its memory cannot be read";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// At once, so that no backlog of a listener overflows.
 const AT_ONCE: usize = 100;
@@ -28,13 +30,26 @@ pub fn measure(bench: &mut Bench<'_>) -> Result<(), String> {
     eprintln!("  {}", Part::Memory.name());
     let service = bench.service(false)?;
     idle(bench, service)?;
-    in_flight(bench)
+    in_flight(bench)?;
+    without_document(bench, service)
+}
+
+/// How much of it the document's operations are.
+fn without_document(bench: &mut Bench<'_>, service: SocketAddr) -> Result<(), String> {
+    let start = |ground: &Ground<'_>| sidelog::start(&Ground { document: None, ..*ground }, "");
+    let stage = bench.stage(start, service, false)?;
+    std::thread::sleep(SETTLE);
+    let idle = stage.running.resident().ok_or(UNREAD)?;
+    let subject = "sidelog without a document";
+    bench.figures.add(Part::Memory, subject, What::IdleMib, idle.all);
+    bench.figures.add(Part::Memory, subject, What::IdleAnonymousMib, idle.anonymous);
+    Ok(())
 }
 
 fn idle(bench: &mut Bench<'_>, service: SocketAddr) -> Result<(), String> {
     let stage = bench.sidelog(service, true, "")?;
     std::thread::sleep(SETTLE);
-    let idle = resident(&stage)?;
+    let idle = stage.running.resident().ok_or(UNREAD)?;
     let request: Arc<[u8]> = request(bench.document.target, &body()).into();
     let to = stage.running.addr;
     let each = bench.runtime.block_on(async {
@@ -47,7 +62,8 @@ fn idle(bench: &mut Bench<'_>, service: SocketAddr) -> Result<(), String> {
         drop(held);
         Ok::<_, String>((after - before) * 1024.0 / IDLE as f64)
     })?;
-    bench.own(Part::Memory, What::IdleMib, idle);
+    bench.own(Part::Memory, What::IdleMib, idle.all);
+    bench.own(Part::Memory, What::IdleAnonymousMib, idle.anonymous);
     bench.own(Part::Memory, What::PerConnectionKib, each);
     Ok(())
 }
@@ -94,11 +110,8 @@ async fn arrived(service: &Withholding, requests: usize) -> Result<(), String> {
 }
 
 fn resident(stage: &Stage) -> Result<f64, String> {
-    stage
-        .running
-        .resident_mib()
-        .filter(|mib| *mib > 0.0)
-        .ok_or_else(|| "its memory cannot be read".to_owned())
+    let mib = stage.running.resident().map(|r| r.all).filter(|mib| *mib > 0.0);
+    mib.ok_or_else(|| UNREAD.to_owned())
 }
 
 fn request(target: &str, body: &str) -> Vec<u8> {

@@ -52,7 +52,7 @@ fn one(bench: &mut Bench<'_>, part: Part, subject: Subject) -> Result<(), String
     add(What::P50Micros, seen.p50);
     add(What::P99Micros, seen.p99);
     add(What::MeanMicros, seen.mean);
-    add(What::ResidentMib, stage.running.resident_mib());
+    add(What::ResidentMib, stage.running.resident().map(|r| r.all));
     if let Some(before) = messages.filter(|_| audited) {
         let after = delivered(bench);
         let share = after.map(|after| ((after - before) / seen.requests).min(1.0));

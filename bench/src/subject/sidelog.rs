@@ -16,11 +16,12 @@ const JOURNAL: &str = "16GiB";
 pub fn start(ground: &Ground<'_>, more: &str) -> Result<Running, String> {
     let journal = ground.dir.join("journal");
     let kafka = ground.brokers.map(|b| format!("kafka: {{brokers: ['{b}'], topic: {TOPIC}}}\n"));
+    let document = ground.document.map(|d| format!("openapi: ['{}']\n", d.file.display()));
     let config = format!(
-        "version: 1\nservice: bench\nlisten: 127.0.0.1:0\nupstream: http://{}\nopenapi: ['{}']\n\
+        "version: 1\nservice: bench\nlisten: 127.0.0.1:0\nupstream: http://{}\n{}\
          journal: {{dir: '{}', max_bytes: {JOURNAL}}}\nadmin: {{listen: 127.0.0.1:0, local: 127.0.0.1:0}}\n{}{more}",
         ground.service,
-        ground.document.file.display(),
+        document.unwrap_or_default(),
         journal.display(),
         kafka.unwrap_or_default()
     );
