@@ -29,6 +29,7 @@ pub mod name {
     pub const HAPROXY_LOG: &str = "haproxy-json-log";
     pub const ENVOY: &str = "envoy-lua";
     pub const SIDELOG: &str = "sidelog";
+    pub const SIDELOG_UNSHIPPED: &str = "sidelog-unshipped";
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,22 +54,45 @@ pub enum Subject {
     Envoy,
     /// Sidelog: matches, extracts, redacts and journals each POST before it is answered, and ships it to Kafka.
     Sidelog,
+    /// The same without Kafka: what shipping costs is the difference.
+    SidelogUnshipped,
 }
 
 use Subject::{
     BarePingora, Direct, Envoy, Haproxy, HaproxyLog, Nginx, NginxGrpc, NginxKafka, NginxLog, Sidelog,
+    SidelogUnshipped,
 };
 
 impl Subject {
-    pub const ALL: [Subject; 10] =
-        [Direct, BarePingora, Nginx, NginxLog, NginxKafka, NginxGrpc, Haproxy, HaproxyLog, Envoy, Sidelog];
+    pub const ALL: [Subject; 11] = [
+        Direct,
+        BarePingora,
+        Nginx,
+        NginxLog,
+        NginxKafka,
+        NginxGrpc,
+        Haproxy,
+        HaproxyLog,
+        Envoy,
+        Sidelog,
+        SidelogUnshipped,
+    ];
 
     /// Those of a part, in the order of its table.
     pub fn of(part: Part) -> &'static [Subject] {
         match part {
-            Part::Post => {
-                &[Direct, BarePingora, Nginx, NginxLog, NginxKafka, Haproxy, HaproxyLog, Envoy, Sidelog]
-            }
+            Part::Post => &[
+                Direct,
+                BarePingora,
+                Nginx,
+                NginxLog,
+                NginxKafka,
+                Haproxy,
+                HaproxyLog,
+                Envoy,
+                Sidelog,
+                SidelogUnshipped,
+            ],
             Part::Get => &[Direct, Nginx, Haproxy, Sidelog],
             Part::Http2 => &[Direct, NginxGrpc, Haproxy, Sidelog],
             Part::Latency => &[Direct, Sidelog],
@@ -88,13 +112,14 @@ impl Subject {
             HaproxyLog => name::HAPROXY_LOG,
             Envoy => name::ENVOY,
             Sidelog => name::SIDELOG,
+            SidelogUnshipped => name::SIDELOG_UNSHIPPED,
         }
     }
 
     /// What is not installed that it needs.
     pub fn missing(self) -> Option<&'static str> {
         let there = match self {
-            Direct | BarePingora | Sidelog => return None,
+            Direct | BarePingora | Sidelog | SidelogUnshipped => return None,
             Nginx | NginxLog | NginxGrpc => installed("nginx").is_some(),
             NginxKafka => nginx::has_lua(),
             Haproxy | HaproxyLog => installed("haproxy").is_some(),
@@ -125,6 +150,7 @@ impl Subject {
             HaproxyLog => haproxy::start(ground, true),
             Envoy => envoy::start(ground),
             Sidelog => sidelog::start(ground, ""),
+            SidelogUnshipped => sidelog::start(&Ground { brokers: None, ..*ground }, ""),
         }
     }
 
