@@ -67,6 +67,8 @@ pub enum What {
     PerConnectionKib,
     InFlightMib,
     AfterwardsMib,
+    /// Of what bodies in flight took.
+    GivenBack,
     ReadyMillis,
 }
 
@@ -91,6 +93,7 @@ impl What {
             What::PerConnectionKib => "KiB/idle connection",
             What::InFlightMib => "1,000 × 64 KiB in flight, MiB",
             What::AfterwardsMib => "5 s afterwards, MiB",
+            What::GivenBack => "share given back",
             What::ReadyMillis => "ready after ms",
         }
     }
@@ -106,7 +109,7 @@ impl What {
             | What::DiskPerSecond
             | What::ReadyMillis => 0,
             What::AddedP50Millis | What::AddedP99Millis => 3,
-            What::ShareOfDisk | What::Delivered => 2,
+            What::ShareOfDisk | What::Delivered | What::GivenBack => 2,
             _ => 1,
         }
     }

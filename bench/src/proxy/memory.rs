@@ -73,6 +73,8 @@ fn in_flight(bench: &mut Bench<'_>) -> Result<(), String> {
     let stage = bench.sidelog(service.addr, true, "")?;
     let request: Arc<[u8]> = request(bench.document.target, &body_of(BODY)).into();
     let to = stage.running.addr;
+    std::thread::sleep(SETTLE);
+    let before = resident(&stage)?;
     let (most, left) = bench.runtime.block_on(async {
         let mut calls = JoinSet::new();
         for n in 0..IN_FLIGHT {
@@ -94,6 +96,7 @@ fn in_flight(bench: &mut Bench<'_>) -> Result<(), String> {
     })?;
     bench.own(Part::Memory, What::InFlightMib, most);
     bench.own(Part::Memory, What::AfterwardsMib, left);
+    bench.own(Part::Memory, What::GivenBack, (most - left) / (most - before));
     Ok(())
 }
 
