@@ -529,7 +529,7 @@ fn varied(seq: u64) -> Vec<u8> {
         }
     }
     vary(&mut event, &mut seq.clone());
-    if seq % 5 == 0 {
+    if seq.is_multiple_of(5) {
         event["duration_us"] = Value::Null;
     }
     let mut out = Vec::new();
@@ -573,7 +573,7 @@ fn vary(value: &mut Value, salt: &mut u64) {
             members.iter_mut().filter(|(k, _)| !FIXED.contains(&k.as_str())).for_each(|(_, v)| vary(v, salt))
         }
         Value::Number(_) => *value = (dice % 600).into(),
-        Value::Bool(_) => *value = (dice % 2 == 0).into(),
+        Value::Bool(_) => *value = dice.is_multiple_of(2).into(),
         Value::Null => {}
     }
 }
