@@ -3,7 +3,7 @@
 #
 # All build with `--workspace`: with one set of features, so that what others need is compiled once.
 
-.PHONY: help demo test test-traffic fuzz chaos stress bench bench-proxy bench-docs bench-redact bench-match bench-journal bench-consumer bench-store check fmt generate clean-deps
+.PHONY: help demo test test-traffic fuzz chaos stress bench bench-proxy bench-call bench-docs bench-redact bench-match bench-journal bench-consumer bench-store check fmt generate clean-deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -48,10 +48,13 @@ stress: ## heavy load, at length: aborts, restarts, gigabytes, idle connections,
 	SIDELOG_BINARY=$(abspath $(or $(CARGO_TARGET_DIR),target))/release/sidelog bench/attacks.sh
 	SIDELOG_BINARY=$(abspath $(or $(CARGO_TARGET_DIR),target))/release/sidelog scripts/h2spec.sh
 
-bench: bench-match bench-redact bench-journal bench-proxy ## side by side with peers
+bench: bench-match bench-redact bench-call bench-journal bench-proxy ## side by side with peers
 
 bench-proxy: ## the sidecar beside nginx, haproxy, Envoy, pingora (ROUNDS=5 DURATION=5 PARTS= SUBJECTS=)
 	bench/run.sh
+
+bench-call: ## auditing one call without sockets: CPU, allocations, instructions
+	cargo run --quiet --release --workspace --bin bench-call
 
 bench-docs: ## docs/benchmarks.md from the last `make bench-proxy`
 	cargo run --quiet --release --workspace --bin bench-proxy -- --docs docs/benchmarks.md

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`proxy`] | the sidecar, beside other proxies: [`subject`] under [`load`], what came out as [`figures`] |
 //! | [`goals`] [`report`] | nothing: judge what came out, and tell it |
-//! | [`machine`] [`process`] [`resident`] | nothing: what the machine and processes used |
+//! | [`counting`] [`machine`] [`process`] [`resident`] | nothing: what the machine and processes used |
 //! | [`document`] [`events`] | nothing: make what the others need |
 //! | [`ingest`] | the consumer, beside ClickHouse's own Kafka engine and the raw insert |
 //! | [`storage`] | bytes on disk and questions, on millions of rows |
@@ -15,6 +15,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark ends when an assumption breaks, with its place")]
 
+pub mod counting;
 pub mod document;
 pub mod events;
 pub mod figures;

@@ -12,12 +12,12 @@
 use sidelog::config::BasePath;
 use sidelog::openapi::{self, Document};
 use sidelog::spec_match::SpecMatcher;
+use sidelog_bench::counting::{Counting, allocations};
 use sidelog_bench::document::{Corpus, GITHUB, project};
-use std::alloc::{GlobalAlloc, Layout, System};
+use sidelog_bench::process::cpu_time;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Rounds of each subject; each asks for all operations.
@@ -25,23 +25,6 @@ const ROUNDS: usize = 41;
 /// Passes over all operations in a round.
 const PASSES: usize = 4;
 const LOADS: usize = 9;
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call is passed on to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are the system's.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -130,9 +113,9 @@ fn measure(path: &Path) {
     println!("|{0:-<26}|{0:-<12}|{0:-<13}|{0:-<7}|", "");
     for ((name, subject), times) in subjects.iter().zip(&mut times) {
         let nanos = median(times).as_nanos() as f64 / (PASSES * requests.len()) as f64;
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = allocations();
         let found = requests.iter().filter(|r| subject(r) > 0).count();
-        let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+        let allocations = allocations() - before;
         let each = allocations as f64 / requests.len() as f64;
         println!("| {name:<25}| {nanos:>10.0} | {each:>11.2} | {found:>5} |");
     }
@@ -144,15 +127,6 @@ fn timed(requests: &[Request], subject: Subject<'_>) -> Duration {
         black_box(subject(black_box(request)));
     }
     cpu_time() - begun
-}
-
-/// Of this thread: what else the machine does costs only its share of the caches.
-fn cpu_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call fills a struct of its own type.
-    let done = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    assert_eq!(done, 0);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn median(times: &mut [Duration]) -> Duration {
