@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 /// Read at a time, unless a record is longer.
 const CHUNK: usize = 128 << 10;
 /// A reader that just had something sleeps this long before it asks to be woken: under load no
-/// append has to wake anybody, and many records are read at once.
-const NAP: Duration = Duration::from_millis(20);
+/// append has to wake anybody.
+const NAP: Duration = Duration::from_millis(2);
 
 pub struct Reader {
     core: Arc<Core>,
