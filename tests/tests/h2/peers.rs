@@ -41,12 +41,14 @@ pub struct World {
 
 impl World {
     pub async fn of_node() -> World {
-        World::start("origin", node("origin.js"), "origin ready ", &[], "").await
+        World::start("origin", node("origin.js"), "origin ready ", &[], &["", ""]).await
     }
 
-    /// With more keys of `journal`, and perhaps another program that starts the sidecar.
+    /// With more keys of `journal`, and perhaps another program that starts the sidecar. On a busy machine a
+    /// short body may take longer than strict calls are usually held for.
     pub async fn of_node_with(program: &[&str], more: &str) -> World {
-        World::start("origin", node("origin.js"), "origin ready ", program, more).await
+        let rest = "relay: {strict_patience: 60s}";
+        World::start("origin", node("origin.js"), "origin ready ", program, &[more, rest]).await
     }
 
     pub async fn of_grpc() -> World {
@@ -56,10 +58,11 @@ impl World {
     pub async fn of_grpc_with(program: &[&str], more: &str) -> World {
         let mut command = python();
         command.arg("server");
-        World::start("grpc", command, "grpc ready ", program, more).await
+        World::start("grpc", command, "grpc ready ", program, &[more, ""]).await
     }
 
-    async fn start(name: &str, command: Command, ready: &str, program: &[&str], more: &str) -> World {
+    /// `more`: keys of `journal`, and lines of configuration.
+    async fn start(name: &str, command: Command, ready: &str, program: &[&str], more: &[&str; 2]) -> World {
         let dir = tempfile::tempdir().unwrap();
         let service = Process::start(name, command, dir.path());
         let words = service.ready(ready, START).await;
@@ -76,7 +79,7 @@ impl World {
     /// The same with more lines of configuration.
     pub async fn before_with(upstream: &str, lines: &str) -> (Sidecar, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        let yaml = format!("{}{lines}\n", yaml(upstream, ""));
+        let yaml = yaml(upstream, &["", lines]);
         (Sidecar::start(dir.path(), &yaml).await, dir)
     }
 
@@ -93,9 +96,11 @@ impl World {
     }
 }
 
-fn yaml(upstream: &str, more: &str) -> String {
+fn yaml(upstream: &str, [journal, rest]: &[&str; 2]) -> String {
     let audit = "level: request_response, rules: [{match: {paths: ['/strict/**', '/pkg.Strict/*']}, delivery: strict}]";
-    format!("service: t\nupstream: http://{upstream}\njournal: {{dir: journal{more}}}\naudit: {{{audit}}}\n")
+    format!(
+        "service: t\nupstream: http://{upstream}\njournal: {{dir: journal{journal}}}\naudit: {{{audit}}}\n{rest}\n"
+    )
 }
 
 /// The completed events in a journal in use, in order, where nothing may be lost.
