@@ -433,15 +433,19 @@ async fn killing_the_engine_in_the_middle_of_inserts_loses_and_doubles_nothing()
     let (store, data) = (store(&engine), dir.path().to_owned());
     migrate::migrate(&store).await.unwrap();
     let killer = tokio::task::spawn_blocking(move || {
-        let (mut engine, mut before) = (engine, String::new());
+        // One record in 50 is an open call.
+        let (mut engine, mut before, all) = (engine, 0, LAST - LAST / 50);
         for round in 0..kills {
             // While rows come in; what of an insert it meets, chance decides.
-            let now = || sql(&engine, "SELECT count() FROM audit.events");
+            let rows = || sql(&engine, "SELECT count() FROM audit.events").parse::<u64>().unwrap();
             let until = Instant::now() + READY;
-            while now() == before && Instant::now() < until {
+            while rows() == before && Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            before = now();
+            before = rows();
+            if before == all {
+                return (engine, round);
+            }
             std::thread::sleep(Duration::from_millis(round % 6 * 3));
             // SAFETY: the child of this test.
             unsafe { libc::kill(engine.pid() as i32, libc::SIGKILL) };
@@ -451,10 +455,10 @@ async fn killing_the_engine_in_the_middle_of_inserts_loses_and_doubles_nothing()
             engine =
                 Engine::start_ready(&EngineOptions { http_port: port, ..options(&data) }, READY).unwrap();
         }
-        engine
+        (engine, kills)
     });
     let first = live(&store, life_of(producer(1), 1, LAST, 4200 / kills.max(1)), false).await;
-    let engine = killer.await.unwrap();
+    let (engine, kills) = killer.await.unwrap();
     let retries = first.metrics.lines().find_map(|l| l.split_once(r#"retries_total{reason="insert"} "#));
     let (_, retries) = retries.expect("no insert met a kill");
     println!("{kills} kills of the engine; inserts tried again: {retries}");
