@@ -1,7 +1,8 @@
 # The only commands a newcomer needs. Each sets up what it needs: the Rust toolchain, Node, Python, Go,
 # a JDK with Maven and cmake must be there; everything else is fetched into .deps/.
 #
-# All build with `--workspace`: with one set of features, so that what others need is compiled once.
+# All but the journal's simulation, which needs little, build with `--workspace`: with one set of features, so that
+# what others need is compiled once.
 
 .PHONY: help demo test test-traffic fuzz chaos stress bench bench-proxy bench-call bench-docs bench-redact bench-match bench-journal bench-consumer bench-store check fmt generate clean-deps
 .DEFAULT_GOAL := help
@@ -40,7 +41,7 @@ chaos: ## faults under load, at length: SIGKILL, bad disks, Kafka or ClickHouse 
 		cargo test --release -p sidelog-journal --test journal simulate -- --nocapture
 
 stress: ## heavy load, at length: aborts, restarts, gigabytes, idle connections, slow attacks, h2spec
-	cargo build --release -p sidelog
+	cargo build --release --workspace --bin sidelog
 	SIDELOG_BINARY=$(abspath $(or $(CARGO_TARGET_DIR),target))/release/sidelog \
 	SIDELOG_CALLS=$${SIDELOG_CALLS:-10000} SIDELOG_TERMS=$${SIDELOG_TERMS:-50} \
 	SIDELOG_MIB=$${SIDELOG_MIB:-1024} SIDELOG_IDLE=$${SIDELOG_IDLE:-10000} \
@@ -61,27 +62,27 @@ bench-docs: ## docs/benchmarks.md from the last `make bench-proxy`
 
 bench-journal: ## what an event costs, and what `written` and `strict` add to a call (RATE=500 ROUNDS=5)
 	scripts/deps.sh kafka
-	cargo build --quiet --release -p sidelog -p sidelog-bench
-	cargo run --quiet --release -p sidelog-journal --example bench
-	cargo run --quiet --release -p sidelog-bench --bin levels
+	cargo build --quiet --release --workspace --bin sidelog
+	cargo run --quiet --release --workspace --example bench
+	cargo run --quiet --release --workspace --bin levels
 
 bench-match: ## finding operations, beside two routers
-	cargo run --quiet --release -p sidelog-bench --bin match
+	cargo run --quiet --release --workspace --bin match
 
 bench-redact: ## redaction of JSON, beside serde_json
-	cargo run --quiet --release -p sidelog-bench --bin redact
+	cargo run --quiet --release --workspace --bin redact
 
 # `PROFILE=dev` tries them out; its figures mean nothing.
 bench-consumer: PROFILE ?= release
 bench-consumer: ## Kafka to ClickHouse, beside ClickHouse's Kafka engine (EVENTS=1000000 PARTITIONS=4 ROUNDS=3)
 	scripts/deps.sh engine kafka
-	cargo build --profile $(PROFILE) -p sidelog-consumer -p sidelog-standalone -p sidelog-bench --bins
+	cargo build --profile $(PROFILE) --workspace --bin sidelog-consumer --bin sidelog-standalone --bin bench-consumer
 	$${CARGO_TARGET_DIR:-target}/$(subst dev,debug,$(PROFILE))/bench-consumer
 
 bench-store: PROFILE ?= release
 bench-store: ## bytes on disk and the time of 22 questions (ROWS=8000000)
 	scripts/deps.sh engine
-	cargo build --profile $(PROFILE) -p sidelog-standalone -p sidelog-bench --bins
+	cargo build --profile $(PROFILE) --workspace --bin sidelog-standalone --bin bench-store
 	$${CARGO_TARGET_DIR:-target}/$(subst dev,debug,$(PROFILE))/bench-store
 
 check: ## formatter, lints, generated files
