@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const CHUNK: usize = 128 << 10;
 /// A reader that just had something sleeps this long before it asks to be woken: under load no
 /// append has to wake anybody.
-const NAP: Duration = Duration::from_millis(2);
+const NAP: Duration = Duration::from_millis(20);
 
 pub struct Reader {
     core: Arc<Core>,
