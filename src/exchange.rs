@@ -397,7 +397,7 @@ impl Audited {
             http: Http {
                 version: head.version().into(),
                 method: head.method().into(),
-                effective_method: extract::effective_method(&head).unwrap_or(head.method().into()),
+                effective_method: self.facts.overridden.as_deref().unwrap_or(head.method()).into(),
                 // Of HTTP/2 it is the client's claim.
                 scheme: if head.scheme().is_empty() { self.scheme.into() } else { head.scheme().into() },
                 host: text(head.first("host").unwrap_or_default()),
@@ -410,9 +410,9 @@ impl Audited {
                 idempotency_key: extract::idempotency_key(&head),
                 trace_id: extract::trace_id(&head).into(),
             },
-            operation: self.facts.operation.clone(),
-            actor: self.facts.actor.clone(),
-            client: self.facts.client.clone(),
+            operation: self.facts.operation.borrowed(),
+            actor: self.facts.actor.borrowed(),
+            client: self.facts.client.borrowed(),
             outcome: Outcome::Unknown,
             error: None,
             reason: self.facts.reason.as_deref().map(Into::into),

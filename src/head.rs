@@ -78,7 +78,8 @@ impl<'a> Head<'a> {
 
     /// The values of every field of this name (any case), in order.
     pub fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a [u8]> + 's {
-        self.fields().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
+        let named = move |(n, _): &&(Span, Span)| self.slice(n).eq_ignore_ascii_case(name.as_bytes());
+        self.index.fields.iter().filter(named).map(|(_, v)| self.slice(v))
     }
 
     /// The first field of this name. Where a second one would change the meaning, use

@@ -12,6 +12,7 @@ use crate::sources::{Digest, Sources};
 use crate::spec_match::{self, Found, SpecMatcher};
 use sha2::{Digest as _, Sha256};
 use sidelog_event as event;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub struct Judged<'s, 't> {
     pub decision: Decision,
     /// The call may change something.
     pub mutating: bool,
+    /// The method a service that honours overrides would execute, where it differs from the request's.
+    pub overridden: Option<Cow<'t, str>>,
 }
 
 /// Who, from where, what: owned, for the length of a call.
@@ -64,6 +67,8 @@ pub struct Facts {
     pub marks_index: Option<usize>,
     pub actor: event::Actor<'static>,
     pub client: event::Client<'static>,
+    /// As in [`Judged`].
+    pub overridden: Option<String>,
     /// Why, as far as the head tells.
     pub reason: Option<String>,
 }
@@ -225,7 +230,7 @@ impl Rules {
             matched: found.kind,
         };
         let (decision, mutating) = (self.policy.decide(&call), !policy::is_safe(&call));
-        Judged { found, decision, mutating }
+        Judged { found, decision, mutating, overridden }
     }
 
     /// What the event says beside the bytes, and the oddities.
@@ -241,14 +246,17 @@ impl Rules {
             .filter(|other| other.route() == judged.found.route());
         let read = other.as_ref().unwrap_or(&judged.found);
         let marks_index = read.operation.and_then(|o| self.specs.index_of(o));
-        let mut operation = operation(head, &judged.found, params(read));
+        let overridden = judged.overridden.as_deref();
+        let method = overridden.unwrap_or(head.method());
+        let mut operation = operation(method, &judged.found, params(read));
         if let Some(calls) = extract::of_head(head) {
             self.carry(&mut operation, calls);
         }
         self.hint(operation_index, &mut operation);
         let mut reasons = self.reasons(operation_index).iter();
         let reason = reasons.find_map(|s| s.in_head(head, &operation.path_params));
-        (Facts { operation, operation_index, marks_index, actor, client, reason }, flags)
+        let overridden = overridden.map(str::to_owned);
+        (Facts { operation, operation_index, marks_index, actor, client, overridden, reason }, flags)
     }
 
     /// Where a call's reason may stand, the document's word before the configuration's.
@@ -453,14 +461,13 @@ fn params(found: &Found<'_, '_>) -> event::Params<'static> {
     event::Params(params.collect())
 }
 
-/// The operation as the event tells it.
+/// The operation as the event tells it. `method`: the effective one.
 fn operation(
-    head: &Head<'_>,
+    method: &str,
     found: &Found<'_, '_>,
     params: event::Params<'static>,
 ) -> event::Operation<'static> {
-    let method = extract::effective_method(head).unwrap_or(head.method().into());
-    let resource = extract::resource(&method, found.route(), &params);
+    let resource = extract::resource(method, found.route(), &params);
     let (op, kind, id) = (resource.op, resource.kind.into_owned(), resource.id.into_owned());
     let told = found.operation;
     event::Operation {

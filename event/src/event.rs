@@ -19,6 +19,14 @@ fn list<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<Cow<'de, str>>, D:
     Ok(Vec::<Text<'de>>::deserialize(d)?.into_iter().map(|Text(text)| text).collect())
 }
 
+fn text<'a>(text: &'a Cow<'_, str>) -> Cow<'a, str> {
+    Cow::Borrowed(text)
+}
+
+fn texts<'a>(texts: &'a [Cow<'_, str>]) -> Vec<Cow<'a, str>> {
+    texts.iter().map(text).collect()
+}
+
 /// Declares a closed set of words: serde names, `as_str` and `ALL` from one list.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -242,6 +250,28 @@ pub struct Operation<'a> {
     pub calls_total: u32,
 }
 
+impl Operation<'_> {
+    /// The same, with texts that borrow from this one.
+    pub fn borrowed(&self) -> Operation<'_> {
+        Operation {
+            matched: self.matched,
+            id: text(&self.id),
+            route: text(&self.route),
+            summary: text(&self.summary),
+            tags: texts(&self.tags),
+            api_version: text(&self.api_version),
+            alternatives: texts(&self.alternatives),
+            path_params: Params(self.path_params.0.iter().map(|(n, v)| (text(n), text(v))).collect()),
+            op: self.op,
+            resource_type: text(&self.resource_type),
+            resource_id: text(&self.resource_id),
+            protocol: text(&self.protocol),
+            calls: texts(&self.calls),
+            calls_total: self.calls_total,
+        }
+    }
+}
+
 /// Names and values in order; a JSON object of strings.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Params<'a>(pub Vec<(Cow<'a, str>, Cow<'a, str>)>);
@@ -318,6 +348,24 @@ pub struct Actor<'a> {
     pub credential: Cow<'a, str>,
 }
 
+impl Actor<'_> {
+    /// The same, with texts that borrow from this one.
+    pub fn borrowed(&self) -> Actor<'_> {
+        Actor {
+            id: text(&self.id),
+            name: text(&self.name),
+            kind: text(&self.kind),
+            tenant: text(&self.tenant),
+            roles: texts(&self.roles),
+            source: self.source,
+            verified: self.verified,
+            on_behalf_of: text(&self.on_behalf_of),
+            unverified_reason: text(&self.unverified_reason),
+            credential: text(&self.credential),
+        }
+    }
+}
+
 /// From where.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Client<'a> {
@@ -333,6 +381,18 @@ pub struct Client<'a> {
     /// What the forwarding header claimed, whole, believed or not.
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
     pub forwarded: Cow<'a, str>,
+}
+
+impl Client<'_> {
+    /// The same, with texts that borrow from this one.
+    pub fn borrowed(&self) -> Client<'_> {
+        Client {
+            ip: text(&self.ip),
+            ip_source: text(&self.ip_source),
+            peer_ip: text(&self.peer_ip),
+            forwarded: text(&self.forwarded),
+        }
+    }
 }
 
 /// A request or response body and what was kept of it.

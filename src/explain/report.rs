@@ -249,7 +249,7 @@ fn draft<'r>(
     draft.http = Http {
         version: head.version().into(),
         method: head.method().into(),
-        effective_method: extract::effective_method(head).unwrap_or(head.method().into()),
+        effective_method: judged.overridden.clone().unwrap_or(head.method().into()),
         scheme: "http".into(),
         host: text(head.first("host").unwrap_or_default()),
         path: text(path),
