@@ -25,13 +25,15 @@ pub(super) struct Beginnings {
 const BITS: u32 = 14;
 
 /// Lower case for letters; other bytes may fall together, which only makes more candidates.
-fn fold(a: u8, b: u8) -> u16 {
-    u16::from_be_bytes([a, b]) | 0x2020
-}
+const FOLD: u64 = 0x2020_2020_2020_2020;
 
 /// A pair's index.
 fn place(a: u8, b: u8) -> usize {
-    (u32::from(fold(a, b)).wrapping_mul(0x9E37_79B1) >> (32 - BITS)) as usize
+    folded_place(u16::from_le_bytes([a, b]) | FOLD as u16)
+}
+
+fn folded_place(pair: u16) -> usize {
+    (u32::from(pair).wrapping_mul(0x9E37_79B1) >> (32 - BITS)) as usize
 }
 
 /// How often a pair is met in ordinary text, roughly: letters by their frequency, others seldom.
@@ -81,12 +83,12 @@ impl Beginnings {
     pub fn each(&self, text: &[u8], mut found: impl FnMut(usize, usize)) {
         let (words, rest) = text.as_chunks::<8>();
         for (i, word) in words.iter().enumerate() {
-            let [a, b, c, d, e, f, g, h] = *word;
-            let groups = [place(a, b), place(c, d), place(e, f), place(g, h)].map(|at| self.signs[at]);
+            let folded = u64::from_le_bytes(*word) | FOLD;
+            let group = |pair: usize| self.signs[folded_place((folded >> (16 * pair)) as u16)];
             // One question for four pairs: hardly any has a sign.
-            if u32::from_ne_bytes(groups) != 0 {
-                for (at, group) in groups.into_iter().enumerate() {
-                    self.compare(text, 8 * i + 2 * at, group, &mut found);
+            if group(0) | group(1) | group(2) | group(3) != 0 {
+                for pair in 0..4 {
+                    self.compare(text, 8 * i + 2 * pair, group(pair), &mut found);
                 }
             }
         }

@@ -12,6 +12,7 @@
 use super::cards;
 use super::names::{self, Role, Verdict};
 use super::place::{Place, UNDECLARED};
+use super::scan::{MIN_BASE64, looks, stops};
 use super::tally::{Edits, MASK, Rule, Tally};
 use super::text::Pass;
 use super::values::VALUES;
@@ -105,6 +106,8 @@ struct Quoted {
 const STOP: u8 = 1;
 const LOOK: u8 = 2;
 const LOOK_FIRST: u8 = 4;
+/// May begin base64 of JSON.
+const LOOK_LONG: u8 = 8;
 
 const CLASS: [u8; 256] = {
     let mut class = [0; 256];
@@ -113,29 +116,14 @@ const CLASS: [u8; 256] = {
         class[byte] = match byte as u8 {
             0..0x20 | b'"' | b'\\' => STOP,
             b'=' | b':' | b'%' => LOOK,
-            b'{' | b'[' | b' ' | b'e' | b'W' | 0x80.. => LOOK_FIRST,
+            b'{' | b'[' | b' ' | 0x80.. => LOOK_FIRST,
+            b'e' | b'W' => LOOK_LONG,
             _ => 0,
         };
         byte += 1;
     }
     class
 };
-
-/// Marks the bytes of `word` that are `byte`; what lies above the lowest mark may be marked wrongly.
-fn equal(word: u64, byte: u8) -> u64 {
-    let differs = word ^ (ONES * u64::from(byte));
-    differs.wrapping_sub(ONES) & !differs & HIGHS
-}
-
-/// As [`equal`], for what ends a run in a string: a quote, a backslash, a control character.
-fn stops(word: u64) -> u64 {
-    let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-    control | equal(word, b'"') | equal(word, b'\\')
-}
-
-fn looks(word: u64) -> u64 {
-    equal(word, b'=') | equal(word, b':') | equal(word, b'%')
-}
 
 /// The length of the 32-byte blocks a text begins with that have nothing to stop at or to look at.
 /// Written so that a compiler makes a block a few vector instructions.
@@ -146,9 +134,6 @@ fn plain_blocks(bytes: &[u8]) -> usize {
     let plain = |block: &&[u8; 32]| !block.iter().fold(false, |any, b| any | odd(b));
     32 * blocks.iter().take_while(plain).count()
 }
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 struct Seen {
     hash: u64,
@@ -391,8 +376,12 @@ impl<'t, 'p, 'r> Reader<'t, 'p, 'r> {
             match CLASS[usize::from(byte)] {
                 STOP if byte == b'"' => {
                     self.at = at;
-                    let dull = !escaped && first & LOOK_FIRST == 0 && look == 0;
-                    return Ok(Quoted { start, end: at - 1, escaped, dull });
+                    let end = at - 1;
+                    let begins = match first {
+                        LOOK_LONG => end - start >= MIN_BASE64,
+                        _ => first & LOOK_FIRST != 0,
+                    };
+                    return Ok(Quoted { start, end, escaped, dull: !escaped && !begins && look == 0 });
                 }
                 STOP if byte == b'\\' => {
                     escaped = true;

@@ -12,6 +12,7 @@ use super::tally::Rule;
 use crate::config::Redact;
 use crate::openapi::{Fields, Operation};
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A `redact` section that cannot be meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,8 +38,23 @@ struct Entry {
     named: bool,
 }
 
+/// By what a name means a secret: one of the rules' own, or of the operation's marks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hit {
+    None,
+    Key(u32),
+    Mark(u32),
+}
+
+/// Tells lists of names from others for as long as the process lives; 0 is none.
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// The names to mask.
 pub(super) struct Keys {
+    id: u64,
     find: Words,
     entries: Vec<Entry>,
     keep: HashSet<Box<[u8]>>,
@@ -48,7 +64,10 @@ pub(super) struct Keys {
 /// and the like). Compared as whole names, or as the parts of one such as `user[pin]`.
 #[derive(Debug, Clone, Default)]
 pub struct SchemaMarks {
-    names: HashMap<Box<[u8]>, Rule>,
+    /// 0: no name is marked.
+    id: u64,
+    names: HashMap<Box<[u8]>, u32>,
+    rules: Vec<Rule>,
     whole_request: bool,
     whole_response: bool,
     /// What the operation's schemas declare, for `redact.unknown: mask`.
@@ -57,29 +76,36 @@ pub struct SchemaMarks {
 
 impl SchemaMarks {
     pub fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
-        let mut squashed = Squashed::default();
-        let named = names.into_iter().filter_map(|name| {
+        let (mut squashed, mut marks) = (Squashed::default(), SchemaMarks::default());
+        for name in names {
             squashed.set(name);
-            (!squashed.text.is_empty()).then(|| (squashed.text.as_slice().into(), rule("mark", name)))
-        });
-        SchemaMarks { names: named.collect(), ..SchemaMarks::default() }
+            if !squashed.text.is_empty() {
+                marks.names.insert(squashed.text.as_slice().into(), marks.rules.len() as u32);
+                marks.rules.push(rule("mark", name));
+            }
+        }
+        if !marks.names.is_empty() {
+            marks.id = next_id();
+        }
+        marks
     }
 
-    /// The rule of a marked name; `squashed` is of the whole name, and is so again afterwards.
-    fn hit<'r>(&'r self, name: &str, squashed: &mut Squashed) -> Option<&'r Rule> {
-        if let Some(rule) = self.names.get(squashed.text.as_slice()) {
-            return Some(rule);
+    /// A marked name; `squashed` is of the whole name, and is so again afterwards.
+    fn hit(&self, name: &str, squashed: &mut Squashed) -> Hit {
+        let marked = |squashed: &Squashed| self.names.get(squashed.text.as_slice()).map(|at| Hit::Mark(*at));
+        if let Some(hit) = marked(squashed) {
+            return hit;
         }
         // `user[pin]`, `/user/pin`, `user.pin`, `ns:pin`: a document names the parts.
         if !name.contains(PARTS) {
-            return None;
+            return Hit::None;
         }
         let found = name.split(PARTS).find_map(|part| {
             squashed.set(part);
-            self.names.get(squashed.text.as_slice())
+            marked(squashed)
         });
         squashed.set(name);
-        found
+        found.unwrap_or(Hit::None)
     }
 
     /// Those of an operation, with what it declares where that is known.
@@ -91,6 +117,11 @@ impl SchemaMarks {
             fields: operation.fields.clone(),
             ..SchemaMarks::new(marks.names())
         }
+    }
+
+    /// Tells these marked names from others.
+    pub(super) fn id(&self) -> u64 {
+        self.id
     }
 
     /// No name is marked.
@@ -153,28 +184,37 @@ impl Keys {
             }
         }
         let find = Words::new(&patterns).map_err(BadRedact::TooLarge)?;
-        Ok(Keys { find, entries, keep })
+        Ok(Keys { id: next_id(), find, entries, keep })
     }
 
-    /// The rule that says this name means a secret. Leaves the squashed name in `squashed`.
-    pub fn hit<'r>(
-        &'r self,
-        marks: &'r SchemaMarks,
-        name: &str,
-        squashed: &mut Squashed,
-    ) -> Option<&'r Rule> {
+    /// Tells these rules from others.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether this name means a secret, and by what. Leaves the squashed name in `squashed`.
+    pub fn hit(&self, marks: &SchemaMarks, name: &str, squashed: &mut Squashed) -> Hit {
         // Most names hold no listed one: their words need not be told apart.
         let listed = self.listed_in(name, squashed);
         if listed {
             squashed.set(name);
         }
         if !self.keep.is_empty() && self.keep.contains(squashed.text.as_slice()) {
-            return None;
+            return Hit::None;
         }
-        if listed && let Some(rule) = self.listed(squashed) {
-            return Some(rule);
+        match listed.then(|| self.listed(squashed)).flatten() {
+            Some(entry) => Hit::Key(entry),
+            None if marks.is_empty() => Hit::None,
+            None => marks.hit(name, squashed),
         }
-        if marks.is_empty() { None } else { marks.hit(name, squashed) }
+    }
+
+    pub fn rule<'r>(&'r self, marks: &'r SchemaMarks, hit: Hit) -> Option<&'r Rule> {
+        match hit {
+            Hit::None => None,
+            Hit::Key(at) => self.entries.get(at as usize).map(|entry| &entry.rule),
+            Hit::Mark(at) => marks.rules.get(at as usize),
+        }
     }
 
     /// Whether the operator keeps this name.
@@ -193,8 +233,8 @@ impl Keys {
         }
     }
 
-    fn listed<'r>(&'r self, name: &Squashed) -> Option<&'r Rule> {
-        let mut best: Option<(bool, usize, &Rule)> = None;
+    fn listed(&self, name: &Squashed) -> Option<u32> {
+        let mut best: Option<(bool, usize, u32)> = None;
         self.find.each(&name.text, |word, start, end| {
             let Some(entry) = self.entries.get(word) else { return };
             // The operator's names first, then the longest.
@@ -203,10 +243,10 @@ impl Keys {
                 && name.fits(entry.fit, start, end)
                 && (entry.named || !name.harmless(start, end))
             {
-                best = Some((rank.0, rank.1, &entry.rule));
+                best = Some((rank.0, rank.1, word as u32));
             }
         });
-        best.map(|(_, _, rule)| rule)
+        best.map(|(_, _, entry)| entry)
     }
 }
 

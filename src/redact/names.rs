@@ -1,16 +1,24 @@
-//! Names of one event that were judged already, and what a name says about its neighbours.
+//! Names that were judged already, and what a name says about its neighbours.
 //!
-//! A document has few names, many times each: the judgement of the last ones is kept in a small
-//! table, so that most names cost a hash and a comparison. Bounded: [`SLOTS`] names of at most
-//! [`MAX_NAME`] bytes; others are judged each time.
+//! Documents have few names, many times each, and a service's bodies have the same ones call after
+//! call: the judgement of the last ones is kept in a small table of the thread, so that most names cost
+//! a hash and a comparison. A judgement depends on the rules and on the operation's marks, so it counts
+//! for those only. Bounded: [`SLOTS`] names of at most [`MAX_NAME`] bytes; others are judged each time.
 
+use super::keys::Hit;
 use super::tally::Rule;
+use std::cell::Cell;
 
 /// Names remembered; a power of two.
-const SLOTS: usize = 64;
+const SLOTS: usize = 256;
 
 /// Longest name remembered, bytes.
 const MAX_NAME: usize = 24;
+
+thread_local! {
+    /// The thread's table, while no event is being redacted.
+    static TABLE: Cell<Option<Box<Table>>> = const { Cell::new(None) };
+}
 
 /// What a name means.
 #[derive(Debug, Clone, Copy)]
@@ -40,42 +48,66 @@ pub(super) fn role(squashed: &[u8]) -> Role {
     }
 }
 
+/// A judgement, without the rules it was made by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    pub hit: Hit,
+    pub role: Role,
+}
+
 #[derive(Clone, Copy)]
-struct Slot<'r> {
+struct Slot {
     name: [u8; MAX_NAME],
     /// No name has none.
     len: u8,
-    verdict: Verdict<'r>,
+    marks: u64,
+    known: Known,
 }
 
-/// The table. A name that hashes to another's slot takes it.
-pub(super) struct Judged<'r>([Slot<'r>; SLOTS]);
+struct Table {
+    keys: u64,
+    slots: [Slot; SLOTS],
+}
 
-impl<'r> Judged<'r> {
-    pub fn new() -> Self {
-        let nothing = Verdict { rule: None, role: Role::None };
-        Judged([Slot { name: [0; MAX_NAME], len: 0, verdict: nothing }; SLOTS])
+/// The table, taken from the thread and given back. A name that hashes to another's slot takes it.
+pub(super) struct Judged(Option<Box<Table>>);
+
+impl Drop for Judged {
+    fn drop(&mut self) {
+        TABLE.set(self.0.take());
+    }
+}
+
+impl Judged {
+    /// `keys`: the rules that judge; what others said is forgotten.
+    pub fn of(keys: u64) -> Self {
+        let table = TABLE.take().filter(|table| table.keys == keys);
+        Judged(Some(table.unwrap_or_else(|| {
+            let known = Known { hit: Hit::None, role: Role::None };
+            let slot = Slot { name: [0; MAX_NAME], len: 0, marks: 0, known };
+            Box::new(Table { keys, slots: [slot; SLOTS] })
+        })))
     }
 
-    pub fn get(&self, name: &[u8], hash: u64) -> Option<Verdict<'r>> {
-        let slot = self.0.get(place(hash))?;
-        let same = usize::from(slot.len) == name.len() && slot.name.starts_with(name);
-        (same && !name.is_empty()).then_some(slot.verdict)
+    /// `marks`: of the operation.
+    pub fn get(&self, marks: u64, name: &[u8], hash: u64) -> Option<Known> {
+        let slot = self.0.as_ref()?.slots.get(place(hash))?;
+        let same = usize::from(slot.len) == name.len() && slot.marks == marks && slot.name.starts_with(name);
+        (same && !name.is_empty()).then_some(slot.known)
     }
 
-    pub fn put(&mut self, name: &[u8], hash: u64, verdict: Verdict<'r>) {
-        if let Some(slot) = self.0.get_mut(place(hash))
+    pub fn put(&mut self, marks: u64, name: &[u8], hash: u64, known: Known) {
+        if let Some(slot) = self.0.as_mut().and_then(|table| table.slots.get_mut(place(hash)))
             && let Some(room) = slot.name.get_mut(..name.len())
         {
             room.copy_from_slice(name);
-            slot.len = name.len() as u8;
-            slot.verdict = verdict;
+            (slot.len, slot.marks, slot.known) = (name.len() as u8, marks, known);
         }
     }
 }
 
 fn place(hash: u64) -> usize {
-    (hash >> 58) as usize % SLOTS
+    (hash >> 56) as usize % SLOTS
 }
 
 /// Mixes the bytes of a name, eight at a time. Equal hashes are compared, so this need not be strong.
@@ -112,18 +144,29 @@ mod tests {
 
     #[test]
     fn a_name_is_known_until_another_takes_its_slot() {
-        let rule = Rule::from("key:a");
-        let mut judged = Judged::new();
-        let names: Vec<String> = (0..200).map(|i| format!("{}{i}", "n".repeat(i % 30))).collect();
+        let mut judged = Judged::of(0);
+        let known = Known { hit: Hit::Key(7), role: Role::Value };
+        let names: Vec<String> = (0..900).map(|i| format!("{}{i}", "n".repeat(i % 30))).collect();
         for name in &names {
             let (bytes, hash) = (name.as_bytes(), hash(name.as_bytes()));
-            assert!(judged.get(bytes, hash).is_none());
-            judged.put(bytes, hash, Verdict { rule: Some(&rule), role: Role::Value });
-            assert_eq!(judged.get(bytes, hash).is_some(), bytes.len() <= MAX_NAME, "{name}");
+            assert!(judged.get(1, bytes, hash).is_none());
+            judged.put(1, bytes, hash, known);
+            assert_eq!(judged.get(1, bytes, hash).is_some(), bytes.len() <= MAX_NAME, "{name}");
+            assert!(judged.get(2, bytes, hash).is_none(), "marks of another operation");
         }
-        assert!(judged.get(b"", hash(b"")).is_none());
-        judged.put(b"", hash(b""), Verdict { rule: Some(&rule), role: Role::Value });
-        assert!(judged.get(b"", hash(b"")).is_none());
+        assert!(judged.get(1, b"", hash(b"")).is_none());
+        judged.put(1, b"", hash(b""), known);
+        assert!(judged.get(1, b"", hash(b"")).is_none());
+    }
+
+    #[test]
+    fn a_thread_remembers_for_one_set_of_rules() {
+        let (name, known) = (b"pin", Known { hit: Hit::Key(7), role: Role::None });
+        let at = hash(name);
+        Judged::of(8).put(0, name, at, known);
+        assert_eq!(Judged::of(8).get(0, name, at).map(|k| k.hit), Some(Hit::Key(7)));
+        assert!(Judged::of(9).get(0, name, at).is_none());
+        assert!(Judged::of(8).get(0, name, at).is_none());
     }
 
     #[test]

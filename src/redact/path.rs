@@ -5,10 +5,16 @@
 //! secret from the matched template, are masked.
 
 use super::form::encode;
+use super::scan;
 use super::tally::{Edits, MASK, Tally};
 use super::text::Pass;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
+
+/// Whether each segment is a plain text that says nothing beyond its look.
+pub(super) fn is_dull(path: &str) -> bool {
+    !path.contains(';') && path.split('/').all(scan::dull)
+}
 
 /// `secret`: decoded values of path parameters that are masked by name, with the account of each.
 pub(super) fn read(pass: &mut Pass<'_>, path: &str, secrets: &[(String, Tally)]) -> Edits {

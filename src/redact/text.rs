@@ -5,11 +5,11 @@
 //! what the readers of one event share.
 
 use super::keys::{Keys, SchemaMarks, Squashed};
-use super::names::{self, Judged, Verdict};
+use super::names::{self, Judged, Known, Verdict};
 use super::place::Place;
 use super::tally::{Edits, Masked, Rule, Tally};
 use super::values::{self, VALUES};
-use super::{assign, cards, json};
+use super::{assign, cards, json, scan};
 use crate::openapi::{Fields, ShapeId};
 use memchr::memchr;
 use percent_encoding::percent_decode_str;
@@ -18,9 +18,6 @@ use std::sync::LazyLock;
 /// How many encodings may lie inside each other (JSON in a string in JSON …). What is deeper is
 /// masked whole.
 const MAX_NEST: u8 = 3;
-
-/// Shortest base64 worth opening.
-const MIN_BASE64: usize = 16;
 
 static TOO_DEEP: LazyLock<Rule> = LazyLock::new(|| Rule::from("value:too_deep"));
 static BROKEN_JSON: LazyLock<Rule> = LazyLock::new(|| Rule::from("value:broken_json"));
@@ -31,12 +28,12 @@ pub(super) struct Pass<'r> {
     keys: &'r Keys,
     marks: &'r SchemaMarks,
     squashed: Squashed,
-    judged: Judged<'r>,
+    judged: Judged,
     nest: u8,
     /// Only what is declared is kept.
     mask_unknown: bool,
-    /// The text being read, where nothing in it is escaped, is known to hold no value that a
-    /// detector would strike on.
+    /// The text or texts being read, where nothing in them is escaped, are known to hold no value that
+    /// a detector would strike on.
     pub quiet: bool,
     /// What the event's `flags` are to tell.
     flags: Vec<&'static str>,
@@ -48,7 +45,7 @@ impl<'r> Pass<'r> {
             keys,
             marks,
             squashed: Squashed::default(),
-            judged: Judged::new(),
+            judged: Judged::of(keys.id()),
             nest: 0,
             mask_unknown: false,
             quiet: false,
@@ -104,13 +101,13 @@ impl<'r> Pass<'r> {
 
     /// What a name means; `hash` is [`names::hash`] of it.
     pub fn verdict(&mut self, name: &str, hash: u64) -> Verdict<'r> {
-        if let Some(verdict) = self.judged.get(name.as_bytes(), hash) {
-            return verdict;
-        }
-        let rule = self.keys.hit(self.marks, name, &mut self.squashed);
-        let verdict = Verdict { rule, role: names::role(self.squashed.as_bytes()) };
-        self.judged.put(name.as_bytes(), hash, verdict);
-        verdict
+        let known = self.judged.get(self.marks.id(), name.as_bytes(), hash).unwrap_or_else(|| {
+            let hit = self.keys.hit(self.marks, name, &mut self.squashed);
+            let known = Known { hit, role: names::role(self.squashed.as_bytes()) };
+            self.judged.put(self.marks.id(), name.as_bytes(), hash, known);
+            known
+        });
+        Verdict { rule: self.keys.rule(self.marks, known.hit), role: known.role }
     }
 
     /// Whether a name or a part of it may mean a secret: false is certain.
@@ -120,9 +117,9 @@ impl<'r> Pass<'r> {
 
     /// What a name means, and the name squashed.
     pub fn squashed(&mut self, name: &str) -> (Verdict<'r>, &[u8]) {
-        let rule = self.keys.hit(self.marks, name, &mut self.squashed);
+        let hit = self.keys.hit(self.marks, name, &mut self.squashed);
         let squashed = self.squashed.as_bytes();
-        (Verdict { rule, role: names::role(squashed) }, squashed)
+        (Verdict { rule: self.keys.rule(self.marks, hit), role: names::role(squashed) }, squashed)
     }
 
     /// The string with its secrets masked, or `None` if there are none.
@@ -133,7 +130,7 @@ impl<'r> Pass<'r> {
         masked
     }
 
-    /// As [`Pass::string`], for a part of the text `quiet` speaks of.
+    /// As [`Pass::string`], for a part of the text `quiet` speaks of, or one of the texts.
     pub fn plain_part(&mut self, text: &str) -> Option<Masked> {
         self.decoded(text)
     }
@@ -141,7 +138,7 @@ impl<'r> Pass<'r> {
     fn decoded(&mut self, text: &str) -> Option<Masked> {
         #[cfg(test)]
         assert!(!text.contains(super::tests::FAIL_POINT), "in {text:?}");
-        if text.len() < 4 {
+        if text.len() < 4 || (self.quiet && scan::dull(text)) {
             return None;
         }
         if json::begins(text) {
@@ -171,7 +168,10 @@ impl<'r> Pass<'r> {
     fn base64_json(&mut self, text: &str) -> Option<Masked> {
         // `{"`, `{` and white space, `[{`, `["`
         let begins = ["eyI", "eyJ", "eyA", "ewo", "ew0", "W3s", "Wyj", "WyI", "Wwo", "W1"];
-        if text.len() < MIN_BASE64 || self.nest >= MAX_NEST || !begins.iter().any(|b| text.starts_with(b)) {
+        if text.len() < scan::MIN_BASE64
+            || self.nest >= MAX_NEST
+            || !begins.iter().any(|b| text.starts_with(b))
+        {
             return None;
         }
         let inside = String::from_utf8(values::base64(text.trim_end())?).ok()?;
