@@ -4,8 +4,13 @@
 # All but the journal's simulation, which needs little, build with `--workspace`: with one set of features, so that
 # what others need is compiled once.
 
-.PHONY: help demo test test-traffic fuzz chaos stress bench bench-proxy bench-call bench-docs bench-redact bench-match bench-journal bench-consumer bench-store check fmt generate clean-deps
+.PHONY: help demo test test-traffic fuzz chaos stress bench bench-proxy bench-call bench-check bench-docs bench-redact bench-match bench-journal bench-consumer bench-store check fmt generate clean-deps
 .DEFAULT_GOAL := help
+
+# `cargo run` takes no `--workspace`. The programs are told where the project is, as cargo would.
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+run = cargo build --quiet $(2) --workspace --bin $(1) && \
+	CARGO_MANIFEST_DIR=$(abspath bench) $(TARGET)/$(if $(2),release,debug)/$(1)
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,22 +60,25 @@ bench-proxy: ## the sidecar beside nginx, haproxy, Envoy, pingora (ROUNDS=5 DURA
 	bench/run.sh
 
 bench-call: ## auditing one call without sockets: CPU, allocations, instructions
-	cargo run --quiet --release --workspace --bin bench-call
+	$(call run,bench-call,--release)
+
+bench-check: ## the cost of one call against the committed figures, in a build without optimisation: for CI
+	$(call run,bench-call) --check
 
 bench-docs: ## docs/benchmarks.md from the last `make bench-proxy`
-	cargo run --quiet --release --workspace --bin bench-proxy -- --docs docs/benchmarks.md
+	$(call run,bench-proxy,--release) --docs docs/benchmarks.md
 
 bench-journal: ## what an event costs, and what `written` and `strict` add to a call (RATE=500 ROUNDS=5)
 	scripts/deps.sh kafka
 	cargo build --quiet --release --workspace --bin sidelog
-	cargo run --quiet --release --workspace --example bench
-	cargo run --quiet --release --workspace --bin levels
+	cargo build --quiet --release --workspace --example bench && $(TARGET)/release/examples/bench
+	$(call run,levels,--release)
 
 bench-match: ## finding operations, beside two routers
-	cargo run --quiet --release --workspace --bin match
+	$(call run,match,--release)
 
 bench-redact: ## redaction of JSON, beside serde_json
-	cargo run --quiet --release --workspace --bin redact
+	$(call run,redact,--release)
 
 # `PROFILE=dev` tries them out; its figures mean nothing.
 bench-consumer: PROFILE ?= release

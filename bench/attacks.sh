@@ -46,7 +46,7 @@ http {
     access_log off; client_body_temp_path $work; keepalive_requests 1000000;
     client_body_timeout 5s; send_timeout 5s;
     server {
-        listen 127.0.0.1:$h1; listen 127.0.0.1:$h2 http2;
+        listen 127.0.0.1:$h1 backlog=4096 sndbuf=64k; listen 127.0.0.1:$h2 http2;
         root $work;
         location /a { return 200 "ok"; }
         location /take { proxy_pass http://127.0.0.1:$h1/a; }

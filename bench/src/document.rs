@@ -58,6 +58,11 @@ impl Document {
                 return Ok(Document { file, name: "GitHub's", target: "/repos/acme/site/issues" });
             }
         }
+        Document::generate(dir)
+    }
+
+    /// The generated one, in `dir`.
+    pub fn generate(dir: &Path) -> Result<Document, String> {
         let file = dir.join("generated.yaml");
         std::fs::write(&file, generated()).map_err(|e| format!("cannot write a document: {e}"))?;
         Ok(Document {

@@ -3,7 +3,8 @@
 //!
 //! Prints nanoseconds of CPU (medians) and allocations by call, and, where valgrind is installed, instructions by
 //! call, which are the same again and again: the figure to watch while the code is changed. `--calls N` makes N calls and
-//! prints nothing: that is what valgrind is given.
+//! prints nothing: that is what valgrind is given. `--check` is for CI: a few calls in whatever build this is, held
+//! against the figures below; it fails only when one is worse by 30 % or more.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark ends when an assumption breaks, with its place")]
 
@@ -18,7 +19,7 @@ use sidelog_bench::figures::median;
 use sidelog_bench::load::body;
 use sidelog_bench::process::{cpu_time, installed};
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 #[global_allocator]
@@ -29,6 +30,11 @@ const CALLS: usize = 2000;
 /// Under valgrind, twice: the difference is the calls' alone.
 const FEW: usize = 200;
 const MANY: usize = 1200;
+
+/// Figures of an unoptimised build, with the generated document: allocations of a call, and its CPU as a multiple of
+/// what serde_json takes to parse and write the body, measured in turns with it.
+const COMMITTED: [(&str, f64); 2] = [("allocations", 62.1), ("times serde_json", 5.8)];
+const WORSE: f64 = 1.3;
 
 const ANSWER: &str =
     "HTTP/1.1 200 OK\r\nServer: bench\r\nContent-Type: application/json\r\nContent-Length: 23\r\n\r\n";
@@ -45,9 +51,10 @@ struct Calls {
 }
 
 impl Calls {
-    fn prepare() -> (Calls, &'static str) {
+    fn prepare(own_document: bool) -> (Calls, &'static str) {
         let dir = tempfile::tempdir().unwrap();
-        let document = Document::prepare(dir.path()).unwrap();
+        let prepare = if own_document { Document::generate } else { Document::prepare };
+        let document = prepare(dir.path()).unwrap();
         let text = format!(
             "version: 1\nservice: bench\nupstream: http://127.0.0.1:1\nopenapi: ['{}']\njournal: {{max_bytes: 16GiB}}\n",
             document.file.display()
@@ -82,25 +89,74 @@ impl Calls {
     }
 }
 
-fn main() {
+/// What a call takes, in the middle of so many rounds.
+struct Cost {
+    nanos: f64,
+    allocations: f64,
+    /// CPU as a multiple of serde_json's.
+    times: f64,
+}
+
+impl Cost {
+    fn measure(calls: &Calls, rounds: usize, of: usize) -> Cost {
+        let (mut nanos, mut times, mut allocated) = (Vec::new(), Vec::new(), 0);
+        calls.make(of);
+        for _ in 0..rounds {
+            let before = allocations();
+            let begun = cpu_time();
+            calls.make(of);
+            let own = (cpu_time() - begun).as_nanos() as f64;
+            allocated += allocations() - before;
+            let begun = cpu_time();
+            (0..of).for_each(|_| parse_and_write(&calls.body));
+            times.push(own / (cpu_time() - begun).as_nanos() as f64);
+            nanos.push(own / of as f64);
+        }
+        Cost {
+            nanos: median(nanos).unwrap(),
+            allocations: allocated as f64 / (rounds * of) as f64,
+            times: median(times).unwrap(),
+        }
+    }
+}
+
+fn parse_and_write(body: &str) {
+    let value: serde_json::Value = serde_json::from_str(body).unwrap();
+    std::hint::black_box(serde_json::to_vec(&value).unwrap());
+}
+
+fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
-    let (calls, document) = Calls::prepare();
-    if let (Some("--calls"), Some(count)) = (args.next().as_deref(), args.next()) {
-        return calls.make(count.parse().unwrap());
+    let (mode, count) = (args.next(), args.next());
+    let (calls, document) = Calls::prepare(mode.as_deref() == Some("--check"));
+    match (mode.as_deref(), count) {
+        (Some("--calls"), Some(count)) => calls.make(count.parse().unwrap()),
+        (Some("--check"), _) => return check(&calls),
+        _ => report(&calls, document),
     }
-    calls.make(CALLS);
-    let mut nanos = Vec::new();
-    let before = allocations();
-    for _ in 0..ROUNDS {
-        let begun = cpu_time();
-        calls.make(CALLS);
-        nanos.push((cpu_time() - begun).as_nanos() as f64 / CALLS as f64);
-    }
-    let each = (allocations() - before) as f64 / (ROUNDS * CALLS) as f64;
+    ExitCode::SUCCESS
+}
+
+fn report(calls: &Calls, document: &str) {
+    let Cost { nanos, allocations, times } = Cost::measure(calls, ROUNDS, CALLS);
     let instructions = instructions().map_or_else(|| "– (no valgrind)".to_owned(), |n| format!("{n:.0}"));
     println!("an audited POST of 1 KiB, document: {document}");
-    println!("| ns of CPU | allocations | instructions |\n|---|---|---|");
-    println!("| {:.0} | {each:.1} | {instructions} |", median(nanos).unwrap());
+    println!("| ns of CPU | × serde_json | allocations | instructions |\n|---|---|---|---|");
+    println!("| {nanos:.0} | {times:.1} | {allocations:.1} | {instructions} |");
+}
+
+fn check(calls: &Calls) -> ExitCode {
+    let Cost { allocations, times, .. } = Cost::measure(calls, ROUNDS, FEW);
+    let mut worse = false;
+    for ((what, committed), now) in COMMITTED.iter().zip([allocations, times]) {
+        let much = now >= WORSE * committed;
+        worse |= much;
+        println!(
+            "{what}: {now:.1}, committed {committed:.1}{}",
+            if much { ": 30 % worse or more" } else { "" }
+        );
+    }
+    if worse { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// By call, as callgrind counts them.
