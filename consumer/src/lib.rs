@@ -1,7 +1,7 @@
 //! Envelopes from Kafka (or a journal) into ClickHouse, each exactly once.
 //!
-//! One batch, end to end: a [`source`] hands over a [`source::Batch`]; [`transform`] makes rows of its
-//! records; [`dedup`] drops what is stored already, asking the [`store`] where it does not know; the
+//! One batch, end to end: a [`source`] hands over a [`source::Batch`]; [`contents`] makes blocks
+//! of its records, row by row ([`transform`]); [`dedup`] drops what is stored already, asking the [`store`] where it does not know; the
 //! rows go in, one insert per table and month; then the source commits. What cannot be read becomes a
 //! dead letter; what never came becomes a row of `losses`. [`pipeline::run`] is that loop.
 //!
@@ -10,6 +10,7 @@
 
 pub mod access;
 pub mod archive;
+pub mod contents;
 pub mod dedup;
 pub mod erase;
 pub mod metrics;

@@ -85,11 +85,14 @@ struct RunArgs {
     #[arg(long, value_name = "ROWS", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=500_000))]
     batch_rows: u32,
     /// Bytes of one batch.
-    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = clap::value_parser!(u32).range(1024..=1 << 30))]
+    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, value_parser = clap::value_parser!(u32).range(1024..=1 << 30))]
     batch_bytes: u32,
     /// Milliseconds that a record waits for others.
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     batch_age_ms: u32,
+    /// Batches that are inserted at once; another is read meanwhile.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    batches_in_flight: u8,
     /// Producers remembered; the others are asked about again.
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     producers: u32,
@@ -115,7 +118,12 @@ impl RunArgs {
             producers: self.producers as usize,
             patience: Duration::from_secs(self.gap_after_s.into()),
         };
-        pipeline::Options { bounds, migrate: !self.no_migrate, ..pipeline::Options::default() }
+        pipeline::Options {
+            bounds,
+            in_flight: self.batches_in_flight.into(),
+            migrate: !self.no_migrate,
+            ..pipeline::Options::default()
+        }
     }
 }
 

@@ -39,6 +39,7 @@ pub struct Metrics {
     pub abandoned_batches: Counter,
     pub assignments: Counter,
     pub commit_errors: Counter,
+    pub in_flight: Gauge,
     pub producers: Gauge,
     pub newest_event: Gauge,
     pub lag: Gauge,
@@ -65,6 +66,7 @@ impl Metrics {
             abandoned_batches: Counter::default(),
             assignments: Counter::default(),
             commit_errors: Counter::default(),
+            in_flight: Gauge::default(),
             producers: Gauge::default(),
             newest_event: Gauge::default(),
             lag: Gauge::default(),
@@ -115,6 +117,7 @@ impl Metrics {
             self.assignments.clone(),
         );
         r.register("commit_errors", "Commits that Kafka refused", self.commit_errors.clone());
+        r.register("batches_in_flight", "Batches on their way to ClickHouse", self.in_flight.clone());
         r.register("producers", "Producers remembered", self.producers.clone());
         r.register(
             "newest_event_timestamp_seconds",

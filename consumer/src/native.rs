@@ -10,10 +10,15 @@
 
 mod column;
 
+use bytes::Bytes;
 use column::Column;
 use serde::Serialize;
 use serde::ser::{Impossible, SerializeStruct, Serializer};
 use std::collections::HashMap;
+use std::sync::Arc;
+
+/// From so many bytes on, a piece is sent from where it lies.
+const LARGE: usize = 64 << 10;
 
 /// Names and types of a table's columns, as the server tells them.
 #[derive(Debug, Clone, Default)]
@@ -44,23 +49,27 @@ impl serde::ser::Error for Misfit {
 
 /// Rows, column by column.
 #[derive(Debug)]
-pub struct Block<'s> {
-    schema: &'s Schema,
+pub struct Block {
+    schema: Arc<Schema>,
     /// In the order of the row's fields; made with the first row.
     columns: Vec<Column>,
     rows: usize,
 }
 
-impl<'s> Block<'s> {
-    pub fn new(schema: &'s Schema) -> Self {
-        Self { schema, columns: Vec::new(), rows: 0 }
+impl Block {
+    pub fn new(schema: &Arc<Schema>) -> Self {
+        Self { schema: Arc::clone(schema), columns: Vec::new(), rows: 0 }
     }
 
     /// Adds a row; all rows of a block are of one type. After an error the block is of no use.
     pub fn push(&mut self, row: &impl Serialize) -> Result<(), Misfit> {
         row.serialize(Rows(self))?;
         self.rows += 1;
-        Ok(())
+        // Sizes are a matter of the row's type, so one row shows them.
+        match self.columns.iter().find(|column| self.rows == 1 && !column.holds(1)) {
+            Some(column) => Err(column.misfit()),
+            None => Ok(()),
+        }
     }
 
     pub fn rows(&self) -> usize {
@@ -73,15 +82,40 @@ impl<'s> Block<'s> {
         names.join(",")
     }
 
-    /// The block's bytes.
-    pub fn finish(self) -> Result<Vec<u8>, Misfit> {
-        let mut out = Vec::with_capacity(self.columns.iter().map(Column::size).sum::<usize>() + (16 << 10));
-        varint(&mut out, self.columns.len() as u64);
-        varint(&mut out, self.rows as u64);
+    /// The block's bytes, to be sent one piece after the other. No byte of a large column is copied.
+    pub fn finish(self) -> Result<Vec<Bytes>, Misfit> {
+        let mut out = Wire::default();
+        varint(&mut out.open, self.columns.len() as u64);
+        varint(&mut out.open, self.rows as u64);
         for column in self.columns {
             column.finish(self.rows, &mut out)?;
         }
-        Ok(out)
+        out.close();
+        Ok(out.pieces)
+    }
+}
+
+/// Bytes on their way out.
+#[derive(Debug, Default)]
+struct Wire {
+    pieces: Vec<Bytes>,
+    /// What follows the last of them, as long as it is little.
+    open: Vec<u8>,
+}
+
+impl Wire {
+    fn add(&mut self, bytes: Vec<u8>) {
+        if bytes.len() < LARGE {
+            return self.open.extend_from_slice(&bytes);
+        }
+        self.close();
+        self.pieces.push(bytes.into());
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.pieces.push(std::mem::take(&mut self.open).into());
+        }
     }
 }
 
@@ -101,15 +135,15 @@ fn text(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Takes a row: a struct and nothing else.
-struct Rows<'b, 's>(&'b mut Block<'s>);
+struct Rows<'b>(&'b mut Block);
 
 /// Takes the fields of one row.
-struct Fields<'b, 's> {
-    block: &'b mut Block<'s>,
+struct Fields<'b> {
+    block: &'b mut Block,
     at: usize,
 }
 
-impl SerializeStruct for Fields<'_, '_> {
+impl SerializeStruct for Fields<'_> {
     type Ok = ();
     type Error = Misfit;
 
@@ -140,13 +174,13 @@ macro_rules! refuse {
 }
 use refuse;
 
-impl Rows<'_, '_> {
+impl Rows<'_> {
     fn misfit(&self) -> Misfit {
         Misfit::Other("a row is a struct".into())
     }
 }
 
-impl<'b, 's> Serializer for Rows<'b, 's> {
+impl<'b> Serializer for Rows<'b> {
     type Ok = ();
     type Error = Misfit;
     type SerializeSeq = Impossible<(), Misfit>;
@@ -154,7 +188,7 @@ impl<'b, 's> Serializer for Rows<'b, 's> {
     type SerializeTupleStruct = Impossible<(), Misfit>;
     type SerializeTupleVariant = Impossible<(), Misfit>;
     type SerializeMap = Impossible<(), Misfit>;
-    type SerializeStruct = Fields<'b, 's>;
+    type SerializeStruct = Fields<'b>;
     type SerializeStructVariant = Impossible<(), Misfit>;
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct, Misfit> {
@@ -197,8 +231,12 @@ impl<'b, 's> Serializer for Rows<'b, 's> {
 mod tests {
     use super::*;
 
-    fn schema(columns: &[(&str, &str)]) -> Schema {
-        Schema::new(columns.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())))
+    fn schema(columns: &[(&str, &str)]) -> Arc<Schema> {
+        Arc::new(Schema::new(columns.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned()))))
+    }
+
+    fn bytes(block: Block) -> Vec<u8> {
+        block.finish().unwrap().concat()
     }
 
     #[derive(Serialize)]
@@ -266,7 +304,7 @@ mod tests {
         column("pairs", "Map(String, String)", &[&ends[..], b"\x01k\x01k\x01k\x01v\x01v\x01v"].concat());
         let uuid: Vec<u8> = [1u64, 2].iter().flat_map(|n| n.to_le_bytes()).collect();
         column("halves", "UUID", &uuid.repeat(3));
-        assert_eq!(block.finish().unwrap(), expected);
+        assert_eq!(bytes(block), expected);
     }
 
     /// An empty word once got the number of the row before, where that was a word met before.
@@ -281,7 +319,7 @@ mod tests {
         for word in ["x", "y", "x", "", "x", "x", "", "", "y"] {
             block.push(&One { word }).unwrap();
         }
-        let bytes = block.finish().unwrap();
+        let bytes = bytes(block);
         assert_eq!(bytes.split_at(bytes.len() - 9).1, [0, 1, 0, 2, 0, 0, 2, 2, 1]);
     }
 
@@ -298,8 +336,27 @@ mod tests {
                 block.push(&One { word: format!("{word:05}") }).unwrap();
             }
             let head = 2 + usize::from(words > 127) + usize::from(words > 16_383) + 5 + 23 + 24;
-            assert_eq!(block.finish().unwrap().len(), head + words * 6 + 8 + words * width, "{words}");
+            assert_eq!(bytes(block).len(), head + words * 6 + 8 + words * width, "{words}");
         }
+    }
+
+    #[test]
+    fn what_is_large_is_a_piece_of_its_own() {
+        #[derive(Serialize)]
+        struct One {
+            number: u32,
+            text: String,
+        }
+        let schema = schema(&COLUMNS);
+        let mut block = Block::new(&schema);
+        let texts = ["x".repeat(LARGE), "y".to_owned()];
+        for text in texts.clone() {
+            block.push(&One { number: 7, text }).unwrap();
+        }
+        let pieces = block.finish().unwrap();
+        let head = b"\x02\x02\x06number\x06UInt32\x07\0\0\0\x07\0\0\0\x04text\x06String";
+        let column = [b"\x80\x80\x04", texts[0].as_bytes(), b"\x01y"].concat();
+        assert_eq!(pieces, [Bytes::from(head.to_vec()), Bytes::from(column)]);
     }
 
     #[test]
@@ -317,8 +374,7 @@ mod tests {
             columns[at].1 = wrong;
             let schema = schema(&columns);
             let mut block = Block::new(&schema);
-            let pushed = block.push(&row(1, "x"));
-            let misfit = pushed.and_then(|()| block.finish().map(drop)).unwrap_err();
+            let misfit = block.push(&row(1, "x")).unwrap_err();
             assert_eq!(misfit, Misfit::Type(columns[at].0.to_owned(), wrong.to_owned()));
         }
         let schema = schema(&COLUMNS[1..]);

@@ -1,20 +1,21 @@
 //! The loop: fetch, read, drop what is stored, store the rest, commit.
 //!
-//! While a batch is being inserted, the next are read: at most [`IN_FLIGHT`] batches are on their way to
-//! ClickHouse, as blocks ready to be sent again.
+//! While a batch is being inserted, the next are read: at most [`Options::in_flight`] batches are on their
+//! way to ClickHouse, as blocks ready to be sent again.
 //!
 //! Promises: a batch is committed only when all its rows and dead letters are safe, and those before it;
 //! while ClickHouse is down, slow or read-only the same batches are tried again, for ever, and nothing
 //! more is read. The tables are asked what they hold only while nothing is on its way to them: so what
 //! is in flight is never taken for missing.
 
+use crate::contents::{self, Blocks, Contents, Record, month};
 use crate::dedup::{Bounds, Marks, Range, Verdict};
 use crate::metrics::Metrics;
 use crate::migrate;
 use crate::ranges::RangeSet;
 use crate::source::{Batch, Dead, Fetched, Lease, Source, SourceError};
 use crate::store::{Encoded, Store, StoreError};
-use crate::transform::{self, EventRow, LossRow, Parsed};
+use crate::transform::LossRow;
 use sidelog_event::Position;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -24,8 +25,6 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Batches being inserted at once.
-const IN_FLIGHT: usize = 2;
 /// The tables are asked about this much more time than a batch spans, so that they are seldom asked.
 const SLACK_MILLIS: i64 = 3_600_000;
 /// The same in spans of the batch, where that is more: a backlog is read faster than it was written.
@@ -36,12 +35,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const GAP_INTERVAL: Duration = Duration::from_secs(5);
 /// Holes looked at in one go.
 const GAPS_AT_ONCE: usize = 200;
-/// Records read between two yields to other tasks.
-const YIELD_EVERY: usize = 512;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     pub bounds: Bounds,
+    /// Batches being inserted at once, at least one.
+    pub in_flight: usize,
     /// After the order to stop, how long the batch in work may still take.
     pub grace: Duration,
     /// Make or update the tables first.
@@ -50,7 +49,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { bounds: Bounds::default(), grace: Duration::from_secs(20), migrate: true }
+        Self { bounds: Bounds::default(), in_flight: 2, grace: Duration::from_secs(20), migrate: true }
     }
 }
 
@@ -64,9 +63,18 @@ pub async fn run<S: Source>(
 ) -> Result<(), SourceError> {
     let marks = Marks::new(options.bounds);
     let retry = Retry { metrics: Arc::clone(&metrics), shutdown: shutdown.clone(), grace: options.grace };
-    let (start, in_flight) = (Instant::now(), VecDeque::new());
-    let mut pipeline =
-        Pipeline { store, marks, metrics, retry, in_flight, epoch: None, start, looked: start };
+    let start = Instant::now();
+    let mut pipeline = Pipeline {
+        store,
+        marks,
+        metrics,
+        retry,
+        in_flight: VecDeque::new(),
+        most_in_flight: options.in_flight.max(1),
+        epoch: None,
+        start,
+        looked: start,
+    };
     let result = pipeline.run(&mut source, options.migrate, shutdown).await;
     // What is under way gets its time; what is not stored then is read again.
     let _ = pipeline.land(&mut source, 0).await;
@@ -89,6 +97,7 @@ struct Pipeline {
     retry: Retry,
     /// In the order they were fetched in.
     in_flight: VecDeque<Flight>,
+    most_in_flight: usize,
     /// Of the batch that `marks` were learnt under.
     epoch: Option<u64>,
     start: Instant,
@@ -103,19 +112,14 @@ struct Flight {
     task: JoinHandle<Result<(), Stop>>,
 }
 
-/// The rows of a batch, by month.
+/// What is to be stored of a batch, besides its blocks.
 #[derive(Default)]
-struct Rows<'a> {
-    events: BTreeMap<u32, Vec<EventRow<'a>>>,
-    open_calls: BTreeMap<u32, Vec<EventRow<'a>>>,
+struct Picked<'a> {
+    /// By month.
     losses: BTreeMap<u32, Vec<LossRow<'a>>>,
-}
-
-/// The records of a batch.
-#[derive(Default)]
-struct Contents<'a> {
-    parsed: Vec<Parsed<'a>>,
-    dead: Vec<(Dead<'a>, Option<Position>)>,
+    dead: Vec<Dead<'a>>,
+    /// Of each record whether it is new; None: all are.
+    keep: Option<Vec<bool>>,
 }
 
 impl Pipeline {
@@ -167,7 +171,9 @@ impl Pipeline {
     async fn land<S: Source>(&mut self, source: &mut S, left: usize) -> Result<(), Stop> {
         while self.in_flight.len() > left {
             let Some(Flight { batch, task }) = self.in_flight.pop_front() else { break };
-            match task.await {
+            let task = task.await;
+            self.metrics.in_flight.set(self.in_flight.len() as i64);
+            match task {
                 Ok(Ok(())) => source.commit(&batch),
                 Ok(Err(Stop::Abandoned)) => self.abandon(),
                 Ok(Err(Stop::Shutdown)) => {
@@ -202,21 +208,21 @@ impl Pipeline {
             }
             self.epoch = Some(batch.epoch);
         }
-        let contents = read(&batch).await;
+        let contents = self.read(&batch, &lease).await?;
         if self.unknown(&contents).next().is_some() {
             self.land(source, 0).await?;
             self.learn(&contents, &lease).await?;
         }
-        let (rows, dead) = self.pick(contents);
-        if !dead.is_empty() {
-            self.bury(source, &batch, &dead, &lease).await?;
+        let Contents { records, dead, blocks } = contents;
+        let picked = self.pick(&batch, records, dead);
+        if !picked.dead.is_empty() {
+            self.bury(source, &batch, &picked.dead, &lease).await?;
         }
-        let blocks = self.encode(&rows, &batch.name(), &lease).await?;
-        drop((rows, dead));
+        let blocks = self.encode(&batch, blocks, picked, &lease).await?;
         self.marks.trim();
         self.metrics.producers.set(self.marks.len() as i64);
         batch.drop_records();
-        self.land(source, IN_FLIGHT - 1).await?;
+        self.land(source, self.most_in_flight - 1).await?;
         let inserter = Inserter {
             store: self.store.clone(),
             metrics: Arc::clone(&self.metrics),
@@ -224,15 +230,15 @@ impl Pipeline {
         };
         let task = tokio::spawn(async move { inserter.insert(&blocks, &lease).await });
         self.in_flight.push_back(Flight { batch, task });
+        self.metrics.in_flight.set(self.in_flight.len() as i64);
         Ok(())
     }
 
     /// Time and producer of the records that only the tables know.
     fn unknown(&self, contents: &Contents<'_>) -> impl Iterator<Item = (i64, Uuid)> {
-        let parsed = contents.parsed.iter().map(|p| (p.position(), p.millis()));
+        let read = contents.records.iter().map(|r| (r.at, r.millis));
         let dead = contents.dead.iter().filter_map(|(d, at)| Some((at.as_ref().copied()?, d.item.millis)));
-        parsed
-            .chain(dead)
+        read.chain(dead)
             .filter(|(at, millis)| self.marks.judge(at, *millis) == Verdict::Unknown)
             .map(|(at, millis)| (millis, at.producer))
     }
@@ -261,36 +267,58 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Keeps what is new, and notes it as stored.
-    fn pick<'a>(&mut self, contents: Contents<'a>) -> (Rows<'a>, Vec<Dead<'a>>) {
-        let mut rows = Rows::default();
+    /// Reads a batch. When a row does not fit its table, that may have changed: it is asked again.
+    async fn read<'b>(&self, batch: &'b Batch, lease: &Lease) -> Result<Contents<'b>, Stop> {
+        let mut backoff = Backoff::default();
+        loop {
+            let read = contents::read(batch, &self.store, None);
+            match self.retry.attempt("encode", read).await? {
+                Some(contents) => return Ok(contents),
+                None => self.misfit(&mut backoff, lease).await?,
+            }
+        }
+    }
+
+    /// Before another try at making blocks.
+    async fn misfit(&self, backoff: &mut Backoff, lease: &Lease) -> Result<(), Stop> {
+        self.store.forget_columns().await;
+        self.retry.pause(backoff).await?;
+        still_ours(lease)
+    }
+
+    /// Tells what is new, and notes it as stored.
+    fn pick<'a>(
+        &mut self,
+        batch: &Batch,
+        records: Vec<Record<'a>>,
+        letters: Vec<(Dead<'a>, Option<Position>)>,
+    ) -> Picked<'a> {
+        let mut picked = Picked::default();
         let now = self.start.elapsed();
         let mut newest = 0;
-        for parsed in contents.parsed {
-            let (at, millis) = (parsed.position(), parsed.millis());
+        for Record { number, at, millis, loss } in records {
             if self.marks.judge(&at, millis) == Verdict::Duplicate {
                 self.metrics.duplicates.inc();
+                let keep = picked.keep.get_or_insert_with(|| vec![true; batch.len()]);
+                if let Some(keep) = keep.get_mut(number) {
+                    *keep = false;
+                }
                 continue;
             }
             if self.marks.accept(&at, millis, now) {
                 self.metrics.late_records.inc();
             }
             newest = newest.max(millis);
-            match parsed {
-                Parsed::Event(row) => rows.events.entry(month(millis)).or_default().push(*row),
-                Parsed::OpenCall(row) => rows.open_calls.entry(month(millis)).or_default().push(*row),
-                Parsed::Loss(row) => {
-                    self.metrics.lost(&row.reason, row.last - row.first + 1);
-                    let (first, last) = (row.first, row.last);
-                    self.marks.cover(&Range { producer: at.producer, boot: row.boot, first, last });
-                    rows.losses.entry(month(millis)).or_default().push(row);
-                }
+            if let Some(row) = loss {
+                self.metrics.lost(&row.reason, row.last - row.first + 1);
+                let (first, last) = (row.first, row.last);
+                self.marks.cover(&Range { producer: at.producer, boot: row.boot, first, last });
+                picked.losses.entry(month(millis)).or_default().push(*row);
             }
         }
-        let mut dead = Vec::with_capacity(contents.dead.len());
-        for (letter, at) in contents.dead {
+        for (letter, at) in letters {
             self.metrics.dead(letter.reason);
-            dead.push(letter);
+            picked.dead.push(letter);
             let Some(Position { producer, boot, seq }) = at else { continue };
             let range = Range { producer, boot, first: seq, last: seq };
             if self.marks.note_dead(&range) {
@@ -305,48 +333,54 @@ impl Pipeline {
                     seq: 0,
                     told_boot: 0,
                 };
-                rows.losses.entry(month(ts)).or_default().push(row);
+                picked.losses.entry(month(ts)).or_default().push(row);
             }
         }
         if newest / 1000 > self.metrics.newest_event.get() {
             self.metrics.newest_event.set(newest / 1000);
         }
-        (rows, dead)
+        picked
     }
 
-    /// Makes blocks of the rows, one for each table and month, each with its token.
+    /// Makes blocks ready to be sent, one for each table and month, each with its token.
     async fn encode(
         &self,
-        rows: &Rows<'_>,
-        name: &str,
+        batch: &Batch,
+        blocks: Blocks,
+        picked: Picked<'_>,
         lease: &Lease,
     ) -> Result<Vec<(String, Encoded)>, Stop> {
-        let mut blocks = Vec::new();
-        for (table, months) in [("events", &rows.events), ("open_calls", &rows.open_calls)] {
-            for (month, rows) in months {
-                blocks.push((format!("{name}-{month}"), self.block(table, rows, lease).await?));
+        let keep = picked.keep.as_deref();
+        let mut blocks = Some(blocks).filter(|_| keep.is_none());
+        let mut backoff = Backoff::default();
+        let mut done = loop {
+            let ready = blocks.take();
+            let work = async {
+                let blocks = match ready {
+                    Some(blocks) => blocks,
+                    None => contents::read(batch, &self.store, keep).await?.blocks,
+                };
+                blocks.finish()
+            };
+            match self.retry.attempt("encode", work).await? {
+                Some(done) => break done,
+                None => self.misfit(&mut backoff, lease).await?,
             }
+        };
+        for (month, rows) in &picked.losses {
+            done.push((*month, self.losses(rows, lease).await?));
         }
-        for (month, rows) in &rows.losses {
-            blocks.push((format!("{name}-{month}"), self.block("losses", rows, lease).await?));
-        }
-        Ok(blocks)
+        let name = batch.name();
+        Ok(done.into_iter().map(|(month, block)| (format!("{name}-{month}"), block)).collect())
     }
 
-    async fn block<T: serde::Serialize>(
-        &self,
-        table: &'static str,
-        rows: &[T],
-        lease: &Lease,
-    ) -> Result<Encoded, Stop> {
+    async fn losses(&self, rows: &[LossRow<'_>], lease: &Lease) -> Result<Encoded, Stop> {
         let mut backoff = Backoff::default();
         loop {
-            if let Some(block) = self.retry.attempt("encode", self.store.encode(table, rows)).await? {
-                return Ok(block);
+            match self.retry.attempt("encode", self.store.encode("losses", rows)).await? {
+                Some(block) => return Ok(block),
+                None => self.misfit(&mut backoff, lease).await?,
             }
-            self.store.forget_columns().await;
-            self.retry.pause(&mut backoff).await?;
-            still_ours(lease)?;
         }
     }
 
@@ -464,31 +498,9 @@ impl Inserter {
     }
 }
 
-/// Makes rows of a batch's records, without keeping other tasks waiting.
-async fn read(batch: &Batch) -> Contents<'_> {
-    let mut contents = Contents { parsed: Vec::with_capacity(batch.len()), dead: Vec::new() };
-    for (count, item) in batch.items().enumerate() {
-        if count % YIELD_EVERY == YIELD_EVERY - 1 {
-            tokio::task::yield_now().await;
-        }
-        match transform::parse(item.bytes, item.origin) {
-            Ok(parsed) => contents.parsed.push(parsed),
-            Err(dead) => contents.dead.push((Dead { item, reason: dead.reason }, dead.position)),
-        }
-    }
-    contents
-}
-
 /// Another consumer may store the batch now: it must not be stored here as well.
 fn still_ours(lease: &Lease) -> Result<(), Stop> {
     if lease.holds() { Ok(()) } else { Err(Stop::Abandoned) }
-}
-
-/// The table partition of a time: `toYYYYMM`.
-fn month(millis: i64) -> u32 {
-    let date =
-        jiff::Timestamp::from_millisecond(millis).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC);
-    date.year().unsigned_abs() as u32 * 100 + date.month().unsigned_abs() as u32
 }
 
 struct Backoff(Duration);
@@ -551,24 +563,5 @@ impl Retry {
         let mut shutdown = self.shutdown.clone();
         let _ = shutdown.wait_for(|stop| *stop).await;
         tokio::time::sleep(self.grace).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::month;
-
-    #[test]
-    fn months_are_those_of_utc() {
-        for (time, expected) in [
-            ("1970-01-01T00:00:00Z", 197001),
-            ("2026-10-31T23:59:59.999Z", 202610),
-            ("2026-11-01T00:00:00Z", 202611),
-            ("2024-02-29T12:00:00+14:00", 202402),
-            ("2199-12-31T23:59:59.999Z", 219912),
-        ] {
-            let millis = time.parse::<jiff::Timestamp>().unwrap().as_millisecond();
-            assert_eq!(month(millis), expected, "{time}");
-        }
     }
 }

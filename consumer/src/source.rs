@@ -23,7 +23,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { rows: 50_000, bytes: 16 << 20, age: Duration::from_secs(1) }
+        Self { rows: 50_000, bytes: 32 << 20, age: Duration::from_secs(1) }
     }
 }
 

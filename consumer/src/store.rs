@@ -120,7 +120,16 @@ pub struct Encoded {
     pub table: &'static str,
     pub rows: usize,
     columns: String,
-    block: Bytes,
+    pieces: Vec<Bytes>,
+}
+
+impl Encoded {
+    /// What such a block is in bytes.
+    pub fn of(table: &'static str, block: Block) -> Result<Self, StoreError> {
+        let (columns, rows) = (block.names(), block.rows());
+        let pieces = block.finish().map_err(|misfit| StoreError::Schema(table, misfit))?;
+        Ok(Self { table, rows, columns, pieces })
+    }
 }
 
 impl std::fmt::Debug for Store {
@@ -188,18 +197,16 @@ impl Store {
     /// Makes a block of rows; nothing is sent but the question what the table's columns are, once.
     pub async fn encode<T: Serialize>(&self, table: &'static str, rows: &[T]) -> Result<Encoded, StoreError> {
         let schema = self.schema(table).await?;
-        let told = |misfit| StoreError::Schema(table, misfit);
         let mut block = Block::new(&schema);
         for row in rows {
-            block.push(row).map_err(told)?;
+            block.push(row).map_err(|misfit| StoreError::Schema(table, misfit))?;
         }
-        let columns = block.names();
-        Ok(Encoded { table, rows: rows.len(), columns, block: block.finish().map_err(told)?.into() })
+        Encoded::of(table, block)
     }
 
     /// Stores rows of one table partition; again with the same token and rows: nothing happens.
     pub async fn send(&self, token: &str, rows: &Encoded) -> Result<(), StoreError> {
-        let Encoded { table, columns, block, .. } = rows;
+        let Encoded { table, columns, pieces, .. } = rows;
         let mut insert = self
             .client
             .insert_formatted_with(format!("INSERT INTO {table}({columns}) FORMAT Native"))
@@ -211,8 +218,10 @@ impl Store {
             .with_setting("throw_on_max_partitions_per_insert_block", "1")
             .with_setting("max_insert_block_size", MAX_BLOCK_ROWS)
             .with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
-        for start in (0..block.len()).step_by(PIECE) {
-            insert.send(block.slice(start..block.len().min(start + PIECE))).await?;
+        for piece in pieces {
+            for start in (0..piece.len()).step_by(PIECE) {
+                insert.send(piece.slice(start..piece.len().min(start + PIECE))).await?;
+            }
         }
         Ok(insert.end().await?)
     }
@@ -231,7 +240,8 @@ impl Store {
         self.send(token, &rows).await
     }
 
-    async fn schema(&self, table: &'static str) -> Result<Arc<Schema>, StoreError> {
+    /// The columns of a table, asked once.
+    pub(crate) async fn schema(&self, table: &'static str) -> Result<Arc<Schema>, StoreError> {
         let known = || self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(schema) = known().get(table) {
             return Ok(Arc::clone(schema));

@@ -23,13 +23,13 @@ pub struct Origin<'a> {
     pub offset: i64,
 }
 
-/// What a readable record becomes.
+/// What a readable record becomes. Large, and not meant to be kept: see [`crate::contents`].
 #[derive(Debug, PartialEq)]
 pub enum Parsed<'a> {
     /// A row of `events`.
-    Event(Box<EventRow<'a>>),
+    Event(EventRow<'a>),
     /// A row of `open_calls`.
-    OpenCall(Box<EventRow<'a>>),
+    OpenCall(EventRow<'a>),
     /// A row of `losses`.
     Loss(LossRow<'a>),
 }
@@ -204,7 +204,12 @@ pub fn parse<'a>(bytes: &'a [u8], origin: Origin<'a>) -> Result<Parsed<'a>, Dead
     if bytes.is_empty() {
         return Err(DeadLetter { reason: DeadReason::Empty, position: None });
     }
-    let envelope: Envelope<'a> = match serde_json::from_slice(bytes) {
+    // Looking at all of it at once is quicker than at one string after the other.
+    let read = match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(bytes),
+    };
+    let envelope: Envelope<'a> = match read {
         Ok(envelope) => envelope,
         Err(error) => return Err(autopsy(bytes, &error)),
     };
@@ -220,7 +225,7 @@ pub fn parse<'a>(bytes: &'a [u8], origin: Origin<'a>) -> Result<Parsed<'a>, Dead
         (Some(event), None) if !storable(event.time) => dead(DeadReason::Time),
         (Some(event), None) => {
             let stage = event.stage;
-            let row = Box::new(event_row(event, position, origin));
+            let row = event_row(event, position, origin);
             Ok(if stage == Stage::Started { Parsed::OpenCall(row) } else { Parsed::Event(row) })
         }
         (None, Some(loss)) if !storable(loss.time) => dead(DeadReason::Time),
@@ -408,7 +413,7 @@ mod tests {
     fn an_event_becomes_a_row() {
         let text = envelope(&format!(r#""event":{EVENT}"#));
         let Ok(Parsed::Event(row)) = parse(text.as_bytes(), ORIGIN) else { panic!("not an event") };
-        let json = serde_json::to_value(&*row).unwrap();
+        let json = serde_json::to_value(&row).unwrap();
         let expected = r#"{
             "event_id": "01900000-0000-7000-8000-0000000000aa", "ts": 1795377600123, "stage": 2,
             "duration_us": 1500, "service": "orders", "tenant": "acme", "actor_id": "u1", "actor_name": "Zoë",

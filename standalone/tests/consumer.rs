@@ -483,7 +483,7 @@ async fn every_column_holds_what_another_encoder_puts_there() {
     let rows: Vec<EventRow<'_>> = records
         .iter()
         .map(|record| match transform::parse(record, origin) {
-            Ok(Parsed::Event(row)) => *row,
+            Ok(Parsed::Event(row)) => row,
             other => panic!("{other:?}"),
         })
         .collect();

@@ -27,8 +27,8 @@ async fn fill(engine: &Engine) {
     for (line, offset) in EVENTS.lines().zip(0..) {
         let origin = Origin { topic: "audit.events", partition: 0, offset };
         match transform::parse(line.as_bytes(), origin).unwrap_or_else(|e| panic!("line {offset}: {e:?}")) {
-            Parsed::Event(row) => events.push(*row),
-            Parsed::OpenCall(row) => open.push(*row),
+            Parsed::Event(row) => events.push(row),
+            Parsed::OpenCall(row) => open.push(row),
             Parsed::Loss(row) => losses.push(row),
         }
     }

@@ -1,9 +1,11 @@
 //! One column of a block: what kind it is, and its values so far.
 
-use super::{Misfit, refuse, text};
+use super::{Misfit, Wire, refuse, text};
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use serde::Serialize;
 use serde::ser::{Impossible, SerializeSeq, SerializeTuple, Serializer};
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::ops::Range;
 
 /// `LowCardinality` in the Native format: its version; the words are in the block, all of them new.
@@ -48,35 +50,41 @@ enum Data {
 /// Texts that repeat, each kept once.
 #[derive(Debug, Default)]
 struct Words {
-    numbers: HashMap<Box<[u8]>, u32, foldhash::fast::RandomState>,
+    hasher: RandomState,
+    /// Numbers of the words, found by what these say.
+    numbers: HashTable<u32>,
     /// In order, each with its length before it.
     texts: Vec<u8>,
+    /// Where in `texts` each word stands.
+    places: Vec<Range<usize>>,
     rows: Vec<u32>,
-    /// The last row's word in `texts`, if that was new: the next is often the same.
-    last: Option<Range<usize>>,
 }
 
 impl Words {
     fn push(&mut self, word: &[u8]) {
-        // Where a word met before stands is not kept: then the next is looked up as well.
-        if let (Some(number), Some(last)) = (self.rows.last(), self.last.take())
-            && self.texts.get(last.clone()) == Some(word)
+        // The next is often the same.
+        if let Some(last) = self.rows.last().copied()
+            && said(&self.texts, &self.places, last) == word
         {
-            self.last = Some(last);
-            return self.rows.push(*number);
+            return self.rows.push(last);
         }
-        if let Some(number) = self.numbers.get(word) {
-            return self.rows.push(*number);
-        }
-        let number = self.numbers.len() as u32;
-        self.numbers.insert(word.into(), number);
-        text(&mut self.texts, word);
-        self.last = Some(self.texts.len() - word.len()..self.texts.len());
+        let hash = self.hasher.hash_one(word);
+        let known = self.numbers.find(hash, |number| said(&self.texts, &self.places, *number) == word);
+        let number = known.copied().unwrap_or_else(|| self.learn(hash, word));
         self.rows.push(number);
     }
 
-    fn finish(&self, out: &mut Vec<u8>) {
-        let words = self.numbers.len();
+    fn learn(&mut self, hash: u64, word: &[u8]) -> u32 {
+        let number = self.places.len() as u32;
+        text(&mut self.texts, word);
+        self.places.push(self.texts.len() - word.len()..self.texts.len());
+        let (hasher, texts, places) = (&self.hasher, &self.texts, &self.places);
+        self.numbers.insert_unique(hash, number, |number| hasher.hash_one(said(texts, places, *number)));
+        number
+    }
+
+    fn finish(self, out: &mut Wire) {
+        let words = self.places.len();
         let width: u64 = if words <= 1 << 8 {
             0
         } else if words <= 1 << 16 {
@@ -85,16 +93,22 @@ impl Words {
             2
         };
         for number in [WORDS_VERSION, WORDS_FLAGS | width, words as u64] {
-            out.extend_from_slice(&number.to_le_bytes());
+            out.open.extend_from_slice(&number.to_le_bytes());
         }
-        out.extend_from_slice(&self.texts);
-        out.extend_from_slice(&(self.rows.len() as u64).to_le_bytes());
-        match width {
-            0 => out.extend(self.rows.iter().map(|n| *n as u8)),
-            1 => self.rows.iter().for_each(|n| out.extend_from_slice(&(*n as u16).to_le_bytes())),
-            _ => self.rows.iter().for_each(|n| out.extend_from_slice(&n.to_le_bytes())),
-        }
+        out.add(self.texts);
+        out.open.extend_from_slice(&(self.rows.len() as u64).to_le_bytes());
+        let rows = self.rows.iter();
+        out.add(match width {
+            0 => rows.map(|n| *n as u8).collect(),
+            1 => rows.flat_map(|n| (*n as u16).to_le_bytes()).collect(),
+            _ => rows.flat_map(|n| n.to_le_bytes()).collect(),
+        });
     }
+}
+
+/// The word of that number.
+fn said<'t>(texts: &'t [u8], places: &[Range<usize>], number: u32) -> &'t [u8] {
+    places.get(number as usize).and_then(|place| texts.get(place.clone())).unwrap_or_default()
 }
 
 impl Data {
@@ -139,61 +153,51 @@ impl Column {
         &self.name
     }
 
-    /// About how many bytes it will be.
-    pub fn size(&self) -> usize {
-        64 + self.name.len()
-            + self.kind.len()
-            + match &self.data {
-                Data::Fixed { bytes, .. } | Data::Text(bytes) => bytes.len(),
-                Data::Words(words) => words.texts.len() + 4 * words.rows.len(),
-                Data::Optional { nulls, bytes, .. } => nulls.len() + bytes.len(),
-                Data::List { ends, texts } => 8 * ends.len() + texts.len(),
-                Data::Pairs { ends, names, values } => 8 * ends.len() + names.len() + values.len(),
-            }
-    }
-
     /// Name, type and values; the server casts lists and pairs of plain texts to the table's words.
-    pub fn finish(self, rows: usize, out: &mut Vec<u8>) -> Result<(), Misfit> {
-        let misfit = Misfit::Type(self.name.clone(), self.kind.clone());
-        let whole = match &self.data {
-            Data::Fixed { width, bytes } => bytes.len() == rows * width,
-            Data::Text(_) => true,
-            Data::Words(words) => words.rows.len() == rows,
-            Data::Optional { width, nulls, bytes } => nulls.len() == rows && bytes.len() == rows * width,
-            Data::List { ends, .. } | Data::Pairs { ends, .. } => ends.len() == rows,
-        };
-        if !whole {
-            return Err(misfit);
+    pub fn finish(self, rows: usize, out: &mut Wire) -> Result<(), Misfit> {
+        if !self.holds(rows) {
+            return Err(self.misfit());
         }
-        text(out, self.name.as_bytes());
+        text(&mut out.open, self.name.as_bytes());
         let kind = match &self.data {
             Data::List { .. } => "Array(String)",
             Data::Pairs { .. } => "Map(String, String)",
             _ => &self.kind,
         };
-        text(out, kind.as_bytes());
-        let all = |ends: &[u64]| ends.iter().flat_map(|end| end.to_le_bytes()).collect::<Vec<_>>();
-        match &self.data {
-            Data::Fixed { bytes, .. } | Data::Text(bytes) => out.extend_from_slice(bytes),
+        text(&mut out.open, kind.as_bytes());
+        let all = |ends: Vec<u64>| ends.iter().flat_map(|end| end.to_le_bytes()).collect();
+        match self.data {
+            Data::Fixed { bytes, .. } | Data::Text(bytes) => out.add(bytes),
             Data::Words(words) => words.finish(out),
             Data::Optional { nulls, bytes, .. } => {
-                out.extend_from_slice(nulls);
-                out.extend_from_slice(bytes);
+                out.add(nulls);
+                out.add(bytes);
             }
             Data::List { ends, texts } => {
-                out.extend(all(ends));
-                out.extend_from_slice(texts);
+                out.add(all(ends));
+                out.add(texts);
             }
             Data::Pairs { ends, names, values } => {
-                out.extend(all(ends));
-                out.extend_from_slice(names);
-                out.extend_from_slice(values);
+                out.add(all(ends));
+                out.add(names);
+                out.add(values);
             }
         }
         Ok(())
     }
 
-    fn misfit(&self) -> Misfit {
+    /// Whether it has a value for each of so many rows, as far as that can be told.
+    pub fn holds(&self, rows: usize) -> bool {
+        match &self.data {
+            Data::Fixed { width, bytes } => bytes.len() == rows * width,
+            Data::Text(_) => true,
+            Data::Words(words) => words.rows.len() == rows,
+            Data::Optional { width, nulls, bytes } => nulls.len() == rows && bytes.len() == rows * width,
+            Data::List { ends, .. } | Data::Pairs { ends, .. } => ends.len() == rows,
+        }
+    }
+
+    pub fn misfit(&self) -> Misfit {
         Misfit::Type(self.name.clone(), self.kind.clone())
     }
 
