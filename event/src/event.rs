@@ -19,12 +19,12 @@ fn list<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<Cow<'de, str>>, D:
     Ok(Vec::<Text<'de>>::deserialize(d)?.into_iter().map(|Text(text)| text).collect())
 }
 
-fn text<'a>(text: &'a Cow<'_, str>) -> Cow<'a, str> {
+fn text(text: &str) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
 
 fn texts<'a>(texts: &'a [Cow<'_, str>]) -> Vec<Cow<'a, str>> {
-    texts.iter().map(text).collect()
+    texts.iter().map(|each| text(each)).collect()
 }
 
 /// Declares a closed set of words: serde names, `as_str` and `ALL` from one list.
