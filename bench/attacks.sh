@@ -114,6 +114,10 @@ echo "no attack: $(steady $((duration - 4)))"
 attack "slow headers" -H -u "http://$through/a"
 attack "slow body" -B -s 100000 -u "http://$through/take"
 attack "slow read" -X -w 512 -y 1024 -n 1 -z 32 -u "http://$through/large"
+sidecar=$through through=127.0.0.1:$h1
+echo "directly, no attack: $(steady $((duration - 4)))"
+attack "directly, slow read" -X -w 512 -y 1024 -n 1 -z 32 -u "http://$through/large"
+through=$sidecar
 echo "no attack: $(steady $((duration - 4)))"
 sleep 8
 echo "8 s after the last attack: $(metric sidelog_connections_open) connections; $(resident) resident"
