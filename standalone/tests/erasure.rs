@@ -144,8 +144,8 @@ async fn insert(store: &Store, of: Fill, seqs: RangeInclusive<u64>) {
     for (seq, text) in &texts {
         let origin = Origin { topic: "audit.events", partition: 0, offset: *seq as i64 - 1 };
         match transform::parse(text, origin).unwrap_or_else(|e| panic!("{e:?}")) {
-            Parsed::Event(row) => events.push(*row),
-            Parsed::OpenCall(row) => open.push(*row),
+            Parsed::Event(row) => events.push(row),
+            Parsed::OpenCall(row) => open.push(row),
             Parsed::Loss(_) => unreachable!(),
         }
     }

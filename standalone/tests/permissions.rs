@@ -98,7 +98,7 @@ async fn insert(store: &Store, lines: impl Iterator<Item = &str>, token: &str) -
     for line in lines {
         let origin = Origin { topic: "audit.events", partition: 0, offset: 0 };
         if let Ok(Parsed::Event(row)) = transform::parse(line.as_bytes(), origin) {
-            rows.push(*row);
+            rows.push(row);
         }
     }
     store.insert::<EventRow<'static>>("events", token, &rows).await

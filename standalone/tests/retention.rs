@@ -95,7 +95,7 @@ async fn filled(engine: &Engine) -> Store {
     let rows: Vec<EventRow<'_>> = texts
         .iter()
         .map(|text| match transform::parse(text, origin) {
-            Ok(Parsed::Event(row)) => *row,
+            Ok(Parsed::Event(row)) => row,
             other => panic!("{other:?}"),
         })
         .collect();
