@@ -44,11 +44,13 @@ const IDLE: Duration = Duration::from_secs(1);
 const LOG_LINES: u32 = 20;
 const LOG_WINDOW: Duration = Duration::from_secs(10);
 
-/// Set before the user's properties.
-const DEFAULTS: [(&str, &str); 8] = [
+/// Set before the user's properties. When librdkafka's queue is full it asks for no more for
+/// `fetch.queue.backoff.ms`: a second by its own default, in which a queue of this size runs empty.
+const DEFAULTS: [(&str, &str); 9] = [
     ("group.id", "sidelog-consumer"),
     ("auto.offset.reset", "earliest"),
     ("queued.max.messages.kbytes", "16384"),
+    ("fetch.queue.backoff.ms", "10"),
     ("fetch.wait.max.ms", "100"),
     ("socket.keepalive.enable", "true"),
     ("statistics.interval.ms", "5000"),
