@@ -110,15 +110,18 @@ attack() { # NAME OPTIONS
 echo "load average $(cut -d' ' -f1-3 /proc/loadavg), $(nproc) cores"
 start "$h1"
 steady 3 > /dev/null
-echo "no attack: $(steady $((duration - 4)))"
-attack "slow headers" -H -u "http://$through/a"
-attack "slow body" -B -s 100000 -u "http://$through/take"
-attack "slow read" -X -w 512 -y 1024 -n 1 -z 32 -u "http://$through/large"
+# WHERE: `through` the sidecar, or `direct`.
+attacks() {
+    echo "$1, no attack: $(steady $((duration - 4)))"
+    attack "$1, slow headers" -H -u "http://$through/a"
+    attack "$1, slow body" -B -s 100000 -u "http://$through/take"
+    attack "$1, slow read" -X -w 512 -y 1024 -n 1 -z 32 -u "http://$through/large"
+}
 sidecar=$through through=127.0.0.1:$h1
-echo "directly, no attack: $(steady $((duration - 4)))"
-attack "directly, slow read" -X -w 512 -y 1024 -n 1 -z 32 -u "http://$through/large"
+attacks direct
 through=$sidecar
-echo "no attack: $(steady $((duration - 4)))"
+attacks through
+echo "through, no attack: $(steady $((duration - 4)))"
 sleep 8
 echo "8 s after the last attack: $(metric sidelog_connections_open) connections; $(resident) resident"
 
