@@ -29,6 +29,8 @@ use uuid::Uuid;
 const SLACK_MILLIS: i64 = 3_600_000;
 /// The same in spans of the batch, where that is more: a backlog is read faster than it was written.
 const SLACK_SPANS: i64 = 8;
+/// Times that the tables are asked about for one batch, each with one question.
+const MAX_STRETCHES: usize = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Between two looks at the holes.
@@ -247,7 +249,7 @@ impl Pipeline {
     async fn learn(&mut self, contents: &Contents<'_>, lease: &Lease) -> Result<(), Stop> {
         let mut unknown: Vec<(i64, Uuid)> = self.unknown(contents).collect();
         unknown.sort_unstable();
-        for stretch in unknown.chunk_by(|a, b| b.0 - a.0 <= SLACK_MILLIS) {
+        for stretch in stretches(&unknown) {
             let (Some(first), Some(last)) = (stretch.first(), stretch.last()) else { continue };
             let slack = SLACK_MILLIS.max(SLACK_SPANS * (last.0 - first.0));
             let span = ((first.0 - SLACK_MILLIS).max(0), last.0 + slack);
@@ -479,6 +481,29 @@ struct Inserter {
     retry: Retry,
 }
 
+/// Cuts what is sorted by time where nothing is for long, at most into [`MAX_STRETCHES`]: of a backlog of
+/// months in no order, every record would be a question of its own.
+fn stretches<T>(sorted: &[(i64, T)]) -> Vec<&[(i64, T)]> {
+    let gap = |pair: &[(i64, T)]| match pair {
+        [a, b] => b.0 - a.0,
+        _ => 0,
+    };
+    let gaps = sorted.windows(2).map(gap).enumerate();
+    let mut cuts: Vec<(i64, usize)> =
+        gaps.map(|(at, gap)| (gap, at + 1)).filter(|c| c.0 > SLACK_MILLIS).collect();
+    cuts.sort_unstable_by(|a, b| b.cmp(a));
+    cuts.truncate(MAX_STRETCHES - 1);
+    cuts.sort_unstable_by_key(|(_, at)| *at);
+    let (mut rest, mut done, mut stretches) = (sorted, 0, Vec::new());
+    for (_, at) in cuts {
+        let (stretch, after) = rest.split_at(at - done);
+        stretches.push(stretch);
+        (rest, done) = (after, at);
+    }
+    stretches.push(rest);
+    stretches
+}
+
 impl Inserter {
     async fn insert(&self, blocks: &[(String, Encoded)], lease: &Lease) -> Result<(), Stop> {
         for (token, block) in blocks {
@@ -563,5 +588,34 @@ impl Retry {
         let mut shutdown = self.shutdown.clone();
         let _ = shutdown.wait_for(|stop| *stop).await;
         tokio::time::sleep(self.grace).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_asks_few_questions_however_its_times_lie() {
+        let lengths = |times: &[i64]| {
+            let hours: Vec<(i64, ())> = times.iter().map(|hour| (hour * SLACK_MILLIS, ())).collect();
+            stretches(&hours).iter().map(|stretch| stretch.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(&[0]), [1]);
+        assert_eq!(lengths(&[0, 1, 1, 2]), [4], "an hour apart");
+        assert_eq!(lengths(&[0, 2, 3, 9]), [1, 2, 1]);
+        // Twenty days, each with two records two hours apart; the longest of the gaps are kept.
+        let days: Vec<i64> =
+            (0..20).flat_map(|day| [24 * day + 100 * (day / 5), 24 * day + 100 * (day / 5) + 2]).collect();
+        let cut = lengths(&days);
+        assert_eq!((cut.len(), cut.iter().sum::<usize>()), (MAX_STRETCHES, 40));
+        let beginnings: Vec<usize> = cut
+            .iter()
+            .scan(0, |at, len| {
+                *at += len;
+                Some(*at - len)
+            })
+            .collect();
+        assert!([10, 20, 30].iter().all(|at| beginnings.contains(at)), "{beginnings:?}");
     }
 }

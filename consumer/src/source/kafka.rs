@@ -46,10 +46,12 @@ const LOG_WINDOW: Duration = Duration::from_secs(10);
 
 /// Set before the user's properties. When librdkafka's queue is full it asks for no more for
 /// `fetch.queue.backoff.ms`: a second by its own default, in which a queue of this size runs empty.
-const DEFAULTS: [(&str, &str); 9] = [
+/// `fetch.max.bytes` is what one answer may hold, compressed, and all of it is unpacked at once.
+const DEFAULTS: [(&str, &str); 10] = [
     ("group.id", "sidelog-consumer"),
     ("auto.offset.reset", "earliest"),
     ("queued.max.messages.kbytes", "16384"),
+    ("fetch.max.bytes", "4194304"),
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.wait.max.ms", "100"),
     ("socket.keepalive.enable", "true"),
