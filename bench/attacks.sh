@@ -7,6 +7,8 @@
 #   CONNECTIONS=1000   of each attack
 #   DURATION=20        seconds of each attack
 #   CALLS=40000        of each run of h2load
+#
+# Attackers have machines of their own: slowhttptest gets only what the others leave of this one's cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -92,7 +94,7 @@ steady() {
 attack() { # NAME OPTIONS
     local name=$1 most=0 now
     shift
-    slowhttptest -c "$connections" -r "$connections" -l "$duration" -i 1 -p 3 "$@" > "$work/slow" 2>&1 &
+    chrt -i 0 slowhttptest -c "$connections" -r "$connections" -l "$duration" -i 1 -p 3 "$@" > "$work/slow" 2>&1 &
     local attacker=$!
     sleep 1
     steady $((duration - 4)) > "$work/figures" &

@@ -10,12 +10,13 @@ use crate::redact::{RawBody, Redacted, SchemaMarks, StoredEvent};
 use crate::refusals::{self, Rate};
 use crate::relay::Refusal;
 use crate::reload::Standing;
-use crate::rules::Rules;
+use crate::rules::{Documents, Rules};
 use crate::tls;
 use arc_swap::{ArcSwap, Guard};
 use sidelog_event::{AuditEvent, MatchKind, Outcome, Stage};
 use sidelog_journal::{
-    ClaimError, Disk, Journal, Missing, Opened, Options, RealDisk, Recovery, Refused, Slot, Storable,
+    ClaimError, Disk, Journal, Missing, OpenError, Opened, Options, RealDisk, Recovery, Refused, Slot,
+    Storable,
 };
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
@@ -36,7 +37,7 @@ pub enum StartError {
     #[error("TLS: {0}")]
     Tls(#[from] tls::Error),
     #[error("journal: {0}")]
-    Journal(#[from] sidelog_journal::OpenError),
+    Journal(#[from] OpenError),
     #[error("pseudonym key {path}: {source}")]
     Key { path: String, source: io::Error },
     #[error("kafka settings: {0}")]
@@ -98,18 +99,17 @@ impl Auditor {
 
     /// The same on a disk that may fail as a test wishes.
     pub fn start_with(config: &Config, faults: &Faults) -> Result<Auditor, StartError> {
-        let opened = Journal::open(Options {
-            max_bytes: config.journal.max_bytes,
-            max_open_calls: config.journal.max_open_calls,
-            slot_bytes: SLOT_BYTES,
-            disk: faults.disk.clone(),
-            ..Options::new(&config.journal.dir)
-        })?;
-        let Opened { journal, orphans, recovery } = opened;
+        // The disk is waited for while the documents are read.
+        let (opened, documents) = std::thread::scope(|scope| {
+            let documents = scope.spawn(|| Documents::read(config));
+            (open(config, faults), documents.join())
+        });
+        let documents = documents.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let Opened { journal, orphans, recovery } = opened?;
         report(&recovery);
         let pseudonyms = Pseudonyms::new(&pseudonym_key(config)?);
         let (rules, problems) =
-            Rules::load(config, &pseudonyms).map_err(|p| StartError::Rules(Box::new(p)))?;
+            Rules::with(config, documents, &pseudonyms).map_err(|p| StartError::Rules(Box::new(p)))?;
         for problem in &problems {
             tracing::warn!("{problem}");
         }
@@ -355,6 +355,16 @@ impl Auditor {
         self.metrics.journal_corrupt.set(as_gauge(stats.corrupt_regions));
         self.metrics.encode()
     }
+}
+
+fn open(config: &Config, faults: &Faults) -> Result<Opened, OpenError> {
+    Journal::open(Options {
+        max_bytes: config.journal.max_bytes,
+        max_open_calls: config.journal.max_open_calls,
+        slot_bytes: SLOT_BYTES,
+        disk: faults.disk.clone(),
+        ..Options::new(&config.journal.dir)
+    })
 }
 
 fn report(recovery: &Recovery) {

@@ -196,6 +196,7 @@ fn print_problems(problems: &[Problem]) {
 }
 
 fn proxy(args: &ConfigFile) -> ExitCode {
+    sidelog::tide::keep_little();
     let config = match load(&args.config) {
         Ok(config) => config,
         Err(code) => return code,
@@ -232,6 +233,8 @@ async fn serve(config: Config, origin: Origin) -> ExitCode {
     };
     sidecar.follow(config, origin);
     println!("sidelog ready traffic={} admin={} local={}", sidecar.traffic, sidecar.admin, sidecar.local);
+    // What reading the documents took.
+    tokio::task::spawn_blocking(sidelog::tide::give_back);
     sidelog::signals::stop().await;
     tracing::info!("draining");
     sidecar.drain().await;

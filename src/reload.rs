@@ -14,6 +14,7 @@ use crate::auditor::Auditor;
 use crate::config::{self, Audit, Config, Problem, Redact, Severity};
 use crate::rules::Rules;
 use crate::sources::Sources;
+use crate::tide;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -121,6 +122,7 @@ impl Watch {
             if asked || self.retry || self.seen.again() != self.seen {
                 self.settle();
                 self.reload(&auditor, asked);
+                tide::give_back();
             }
         }
     }

@@ -34,6 +34,14 @@ pub struct Rules {
     documents: Vec<Known>,
 }
 
+/// The documents of a configuration: the part of its rules that takes time to read.
+#[derive(Debug)]
+pub struct Documents {
+    specs: SpecMatcher,
+    known: Vec<Known>,
+    problems: Vec<Problem>,
+}
+
 /// A document of the configuration, as these rules use it.
 #[derive(Debug, Clone)]
 struct Known {
@@ -74,45 +82,24 @@ pub struct Facts {
 }
 
 impl Rules {
-    /// Builds the rules. What is wrong with a document is a problem, never a reason not to start: a
-    /// missing or broken document must not stop traffic. Fails only on what the configuration itself
-    /// says (keys, algorithms).
+    /// Builds the rules. Fails only on what the configuration itself says (keys, algorithms).
     pub fn load(config: &Config, pseudonyms: &Pseudonyms) -> Result<(Rules, Vec<Problem>), Problem> {
-        Rules::build(config, pseudonyms, None)
+        Rules::with(config, Documents::read(config), pseudonyms)
     }
 
     /// Builds new rules in the place of these. A document that can no longer be used stays in the
     /// version that these have of it.
     pub fn again(&self, config: &Config, pseudonyms: &Pseudonyms) -> Result<(Rules, Vec<Problem>), Problem> {
-        Rules::build(config, pseudonyms, Some(self))
+        Rules::with(config, Documents::read_after(config, Some(self)), pseudonyms)
     }
 
-    fn build(
+    /// As [`Rules::load`], with documents that have been read.
+    pub fn with(
         config: &Config,
+        documents: Documents,
         pseudonyms: &Pseudonyms,
-        before: Option<&Rules>,
     ) -> Result<(Rules, Vec<Problem>), Problem> {
-        let mut problems = Vec::new();
-        let mut documents = Vec::new();
-        let mut sources = Vec::new();
-        // Fields take memory: they are remembered only where they are asked for.
-        let fields = config.redact.unknown == Unknown::Mask;
-        for path in &config.openapi {
-            let (source, document) = Known::read(path, fields, before, &mut problems);
-            if let Some(mut document) = document {
-                document.operations.iter_mut().for_each(|o| o.let_span(&config.multi_segment));
-                documents.push(document);
-            }
-            sources.push(source);
-        }
-        let (specs, mut warnings) = SpecMatcher::new(documents, &config.base_path);
-        for path in &config.openapi {
-            let (own, others) = warnings.into_iter().partition(|w| *w.file == *path.display().to_string());
-            warnings = others;
-            problems.extend(locate(path, own));
-        }
-        // File by file and from top to bottom; what has no line comes last.
-        problems.sort_by(|a, b| place_order(a).cmp(&place_order(b)));
+        let Documents { specs, known, mut problems } = documents;
         let extractor = Extractor::new(&config.actor, &config.client_ip, pseudonyms.clone())
             .map_err(|e| problem(Severity::Error, None, e.to_string()))?;
         problems.extend(extractor.warnings().iter().map(|w| problem(Severity::Warning, None, w.clone())));
@@ -130,8 +117,8 @@ impl Rules {
             hints,
             marks,
             max_body: config.capture.max_body,
-            version: version(config, &sources),
-            documents: sources,
+            version: version(config, &known),
+            documents: known,
         };
         rules.complete_hints(&reason_sources(&config.reason));
         problems.extend(rules.complete_messages(&config.messages));
@@ -344,6 +331,39 @@ impl Rules {
     pub fn marks(&self, operation: Option<usize>) -> &SchemaMarks {
         let none = self.marks.len() - 1;
         &self.marks[operation.unwrap_or(none).min(none)]
+    }
+}
+
+impl Documents {
+    /// Reads the documents. What is wrong with one is a problem, never a reason not to start: a missing or
+    /// broken document must not stop traffic.
+    pub fn read(config: &Config) -> Documents {
+        Documents::read_after(config, None)
+    }
+
+    fn read_after(config: &Config, before: Option<&Rules>) -> Documents {
+        let mut problems = Vec::new();
+        let mut documents = Vec::new();
+        let mut known = Vec::new();
+        // Fields take memory: they are remembered only where they are asked for.
+        let fields = config.redact.unknown == Unknown::Mask;
+        for path in &config.openapi {
+            let (source, document) = Known::read(path, fields, before, &mut problems);
+            if let Some(mut document) = document {
+                document.operations.iter_mut().for_each(|o| o.let_span(&config.multi_segment));
+                documents.push(document);
+            }
+            known.push(source);
+        }
+        let (specs, mut warnings) = SpecMatcher::new(documents, &config.base_path);
+        for path in &config.openapi {
+            let (own, others) = warnings.into_iter().partition(|w| *w.file == *path.display().to_string());
+            warnings = others;
+            problems.extend(locate(path, own));
+        }
+        // File by file and from top to bottom; what has no line comes last.
+        problems.sort_by(|a, b| place_order(a).cmp(&place_order(b)));
+        Documents { specs, known, problems }
     }
 }
 

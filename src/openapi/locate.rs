@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_saphyr::Spanned;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -59,9 +59,9 @@ fn positions(text: &str, pointers: &[&str]) -> Vec<Option<Position>> {
     let all = paths.iter().enumerate();
     let wanted: Vec<Wanted<'_>> = all.map(|(number, path)| Wanted { number, path, depth: 0 }).collect();
     let mut found = vec![None; paths.len()];
-    match serde_json::from_str::<&RawValue>(text) {
-        Ok(raw) => json_offsets(text, raw, &wanted, &mut found),
-        Err(_) => yaml_positions(text, wanted, &mut found),
+    if json_positions(text, wanted.clone(), &mut found).is_err() {
+        found.fill(None);
+        yaml_positions(text, wanted, &mut found);
     }
     found
 }
@@ -72,32 +72,6 @@ fn below<'t>(wanted: &[Wanted<'t>], token: &str) -> Vec<Wanted<'t>> {
     next.map(|w| Wanted { depth: w.depth + 1, ..*w }).collect()
 }
 
-fn json_offsets(text: &str, raw: &RawValue, wanted: &[Wanted<'_>], found: &mut [Option<Position>]) {
-    let inner = raw.get();
-    for here in wanted.iter().filter(|w| w.is_here()) {
-        let offset = (inner.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
-        if let Some(slot) = found.get_mut(here.number) {
-            *slot = offset.and_then(|o| line_column(text, o));
-        }
-    }
-    if wanted.iter().all(Wanted::is_here) {
-        return;
-    }
-    let mut descend = |token: &str, child: &RawValue| {
-        let wanted = below(wanted, token);
-        if !wanted.is_empty() {
-            json_offsets(text, child, &wanted, found);
-        }
-    };
-    if inner.starts_with('[') {
-        let items: Vec<&RawValue> = serde_json::from_str(inner).unwrap_or_default();
-        items.iter().enumerate().for_each(|(i, child)| descend(&i.to_string(), child));
-    } else {
-        let map: HashMap<String, &RawValue> = serde_json::from_str(inner).unwrap_or_default();
-        map.iter().for_each(|(key, child)| descend(key, child));
-    }
-}
-
 fn line_column(text: &str, offset: usize) -> Option<Position> {
     let before = text.get(..offset)?;
     let line = 1 + memchr::memchr_iter(b'\n', before.as_bytes()).count();
@@ -106,13 +80,28 @@ fn line_column(text: &str, offset: usize) -> Option<Position> {
 }
 
 /// A walk cannot both note where a node is and look into it: nodes below one that is wanted itself
-/// wait for the next walk.
+/// wait for the next walk. The error: the text is not JSON.
+fn json_positions<'t>(
+    text: &'t str,
+    mut wanted: Vec<Wanted<'t>>,
+    found: &mut [Option<Position>],
+) -> serde_json::Result<()> {
+    while !wanted.is_empty() {
+        let (json, mut later) = (Some(text), Vec::new());
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        Follow { json, wanted, found: &mut *found, later: &mut later }.deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        wanted = later;
+    }
+    Ok(())
+}
+
 fn yaml_positions(text: &str, mut wanted: Vec<Wanted<'_>>, found: &mut [Option<Position>]) {
     while !wanted.is_empty() {
         let mut later = Vec::new();
         // The walk ends early, which the parser may call an error: what was found stands.
         let _ = serde_saphyr::with_deserializer_from_str_with_options(text, tree::yaml_options(), |d| {
-            Follow { wanted, found: &mut *found, later: &mut later }.deserialize(d)
+            Follow { json: None, wanted, found: &mut *found, later: &mut later }.deserialize(d)
         });
         wanted = later;
     }
@@ -120,6 +109,8 @@ fn yaml_positions(text: &str, mut wanted: Vec<Wanted<'_>>, found: &mut [Option<P
 
 /// Follows the tokens through maps and lists to the values and notes where they are.
 struct Follow<'t, 'f> {
+    /// The text, where it is JSON, whose parser tells places by what it borrows from it.
+    json: Option<&'t str>,
     wanted: Vec<Wanted<'t>>,
     found: &'f mut [Option<Position>],
     later: &'f mut Vec<Wanted<'t>>,
@@ -128,7 +119,8 @@ struct Follow<'t, 'f> {
 impl<'t> Follow<'t, '_> {
     fn below(&mut self, token: &str) -> Option<Follow<'t, '_>> {
         let wanted = below(&self.wanted, token);
-        (!wanted.is_empty()).then_some(Follow { wanted, found: &mut *self.found, later: &mut *self.later })
+        let Follow { json, found, later, .. } = self;
+        (!wanted.is_empty()).then_some(Follow { json: *json, wanted, found, later })
     }
 }
 
@@ -139,8 +131,17 @@ impl<'de> DeserializeSeed<'de> for Follow<'_, '_> {
         if !self.wanted.iter().any(Wanted::is_here) {
             return d.deserialize_any(self);
         }
-        let at = Spanned::<IgnoredAny>::deserialize(d)?.referenced;
-        let at = u32::try_from(at.line()).ok().zip(u32::try_from(at.column()).ok());
+        let at = match self.json {
+            Some(text) => {
+                let value = <&RawValue>::deserialize(d)?.get();
+                let offset = (value.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
+                offset.and_then(|offset| line_column(text, offset))
+            }
+            None => {
+                let at = Spanned::<IgnoredAny>::deserialize(d)?.referenced;
+                u32::try_from(at.line()).ok().zip(u32::try_from(at.column()).ok())
+            }
+        };
         for wanted in self.wanted {
             if !wanted.is_here() {
                 self.later.push(Wanted { depth: 0, ..wanted });
