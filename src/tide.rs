@@ -34,8 +34,9 @@ impl Tide {
 }
 
 /// Has the allocator keep little at the end of its heaps, for the whole process; called before anything
-/// large is read. By itself it learns from each large block that is freed to keep twice as much: after
-/// GitHub's document of 13 MB that would be 26 MB for good (`mallopt(3)`, the dynamic threshold).
+/// large is read. By itself it learns from each large block that is freed to take the next one from a heap,
+/// and to keep twice as much there: after GitHub's document of 13 MB up to 26 MB (`mallopt(3)`, the dynamic
+/// thresholds).
 pub fn keep_little() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: numbers only; the allocator locks itself.

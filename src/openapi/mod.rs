@@ -297,11 +297,7 @@ pub fn load_noting(
         locate::fill(&mut warnings, |name| files.path(name).map(Path::to_path_buf));
         Ok((document, warnings))
     });
-    let loaded =
-        loaded.unwrap_or_else(|source| Err(LoadError::Read { file: path.display().to_string(), source }));
-    // What that thread allocated lies in between the tree it has freed, and keeps many times its size from
-    // going back to the system. A copy by this thread does not.
-    loaded.map(|(document, warnings)| (document.clone(), warnings))
+    loaded.unwrap_or_else(|source| Err(LoadError::Read { file: path.display().to_string(), source }))
 }
 
 /// Fills in where in a document's own file warnings stand that were found after loading.

@@ -7,6 +7,7 @@
 //! | `drain` | SIGTERM under load, again and again, on one journal | no answer cut off, no call executed and not answered; no event lost or doubled |
 //! | `large` | bodies both ways beside open event streams | constant memory; the digest of the whole body |
 //! | `idle` | connections that say nothing | memory per connection, and that it is given back |
+//! | `document` | a document of ten megabytes is read | it is not what stays resident |
 //!
 //! `make stress` runs them at length and prints the figures of docs/traffic.md; `SIDELOG_CALLS`,
 //! `SIDELOG_TERMS`, `SIDELOG_MIB` and `SIDELOG_IDLE` make them longer or shorter, `SIDELOG_BINARY` names
@@ -17,6 +18,7 @@
 mod aborts;
 mod aborts_h2;
 mod client;
+mod document;
 mod drain;
 mod idle;
 mod judge;
