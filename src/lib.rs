@@ -34,4 +34,5 @@ pub mod sources;
 pub mod spec_match;
 pub mod tide;
 pub mod tls;
+mod unsent;
 pub mod upstream;

@@ -3,6 +3,7 @@
 
 use crate::auditor::StartError;
 use crate::config::Listen;
+use crate::unsent;
 use pingora_core::apps::ServerApp;
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig, TcpSocketOptions};
 use pingora_core::protocols::TcpKeepalive;
@@ -91,6 +92,7 @@ impl Listeners {
         let failed = |source| StartError::Listen { what, address: address.to_string(), source };
         let listener = TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
+        unsent::bound(&listener);
         let bound = listener.local_addr().map_err(failed)?;
         let mut options = TcpSocketOptions::default();
         options.tcp_keepalive = Some(TcpKeepalive {

@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::proxy_protocol;
 use crate::relay::{Dial, DialError, Protocol, Wire};
 use crate::tls::Live;
+use crate::unsent;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::io;
@@ -156,6 +157,7 @@ impl Route<'_> {
                 let mut stream = self.upstream.tcp(*address).await?;
                 // Without it small writes may be delayed; the relay works all the same.
                 let _ = stream.set_nodelay(true);
+                unsent::bound(&stream);
                 self.greet(&mut stream).await?;
                 Ok(ServiceStream::Tcp(stream))
             }

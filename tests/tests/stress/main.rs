@@ -7,6 +7,7 @@
 //! | `drain` | SIGTERM under load, again and again, on one journal | no answer cut off, no call executed and not answered; no event lost or doubled |
 //! | `large` | bodies both ways beside open event streams | constant memory; the digest of the whole body |
 //! | `idle` | connections that say nothing | memory per connection, and that it is given back |
+//! | `slow_reader` | a client that does not read its answer | little is buffered for it |
 //! | `document` | a document of ten megabytes is read | it is not what stays resident |
 //!
 //! `make stress` runs them at length and prints the figures of docs/traffic.md; `SIDELOG_CALLS`,
@@ -27,3 +28,4 @@ mod message;
 mod origin;
 mod plan;
 mod sidecar;
+mod slow_reader;
