@@ -276,7 +276,8 @@ impl<'a> Facts<'a> {
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 let text = String::from_utf8_lossy(value).to_ascii_lowercase();
                 let list = self.upgrade.get_or_insert_default();
-                list.extend(text.split(',').map(|p| p.trim().to_owned()));
+                // As in `without_offer`: a no-break space is no space (RFC 9110 §5.6.3).
+                list.extend(text.split(',').map(|p| p.trim_ascii().to_owned()));
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let repeated = self.length.replace(request_length(value)?).is_some();
@@ -478,7 +479,7 @@ fn status_line(line: &[u8]) -> Option<(u16, u8)> {
 pub fn switched_to(raw: &[u8], index: &HeadIndex) -> Option<String> {
     crate::head::Head { raw, index }
         .first("upgrade")
-        .map(|v| String::from_utf8_lossy(v).trim().to_ascii_lowercase())
+        .map(|v| String::from_utf8_lossy(v).trim_ascii().to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -535,7 +536,13 @@ mod tests {
             Some(Offer { allowed: vec!["websocket".into()], withdrawn: false })
         );
         assert!(with("Upgrade: websocket\r\nContent-Length: 0\r\n").unwrap().may_switch());
-        for none in ["Upgrade: h2c\r\n", "Upgrade: websocket\r\nContent-Length: 1\r\n", "Upgrade: \r\n"] {
+        for none in [
+            "Upgrade: h2c\r\n",
+            "Upgrade: websocket\r\nContent-Length: 1\r\n",
+            "Upgrade: \r\n",
+            "Upgrade: websocket\u{a0}\r\n",
+            "Upgrade: \u{2003}websocket\r\n",
+        ] {
             let asked = with(none).unwrap();
             assert!(asked.is_withdrawn() && !asked.may_switch(), "{none}");
         }
