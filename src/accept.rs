@@ -16,9 +16,10 @@ use crate::upstream::{Route, Upstream};
 use ipnet::IpNet;
 use pingora_core::protocols::GetSocketDigest;
 use pingora_core::protocols::l4::stream::Stream as TcpLike;
+use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -181,18 +182,10 @@ pub enum ClientStream {
 
 impl Wire for TcpLike {
     fn reset_on_close(&self) {
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-        // SAFETY: the descriptor is open for as long as `self`, and the option's value is a
-        // `linger` of the size given. A failure only means FIN instead of RST.
-        unsafe {
-            libc::setsockopt(
-                self.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                std::ptr::from_ref(&linger).cast(),
-                size_of::<libc::linger>() as libc::socklen_t,
-            );
-        }
+        // SAFETY: the descriptor is open for as long as `self`.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.as_raw_fd()) };
+        // A failure only means FIN instead of RST.
+        let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
     }
 }
 

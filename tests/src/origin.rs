@@ -343,20 +343,7 @@ fn record(from: &mut TcpStream, to: &Shared) {
 
 /// Make the coming close a RST instead of a FIN.
 fn reset_on_close(stream: &TcpStream) -> std::io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: the descriptor is open as long as `stream` is borrowed, and the pointer and length
-    // are those of a live `libc::linger`, which the call only reads.
-    let rc = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of::<libc::linger>() as libc::socklen_t,
-        )
-    };
-    if rc == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }
 
 /// The listener, its present script and the records of the connections that came since.

@@ -135,16 +135,9 @@ fn copy(mut from: &TcpStream, mut to: &TcpStream, keep: impl Fn(&[u8])) {
 
 /// Acknowledges at once what has come: some servers write head and body apart, and wait for it.
 pub fn at_once(stream: &TcpStream) {
-    use std::os::fd::AsRawFd;
-    let on: libc::c_int = 1;
-    // SAFETY: the descriptor is open as long as `stream` is borrowed, and the option's value is an `int`
-    // of the size given. A failure only costs time.
+    // A failure only costs time.
     #[cfg(target_os = "linux")]
-    unsafe {
-        let size = size_of::<libc::c_int>() as libc::socklen_t;
-        let (level, option) = (libc::IPPROTO_TCP, libc::TCP_QUICKACK);
-        libc::setsockopt(stream.as_raw_fd(), level, option, (&raw const on).cast(), size);
-    }
+    let _ = socket2::SockRef::from(stream).set_tcp_quickack(true);
     #[cfg(not(target_os = "linux"))]
-    let _ = (stream.as_raw_fd(), on);
+    let _ = stream;
 }
