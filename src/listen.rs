@@ -41,6 +41,8 @@ impl std::fmt::Display for Bound {
 pub struct Listeners {
     pub services: Vec<JoinHandle<()>>,
     pub stopping: ShutdownWatch,
+    /// `relay.max_unsent`.
+    pub max_unsent: u32,
 }
 
 impl Listeners {
@@ -92,7 +94,7 @@ impl Listeners {
         let failed = |source| StartError::Listen { what, address: address.to_string(), source };
         let listener = TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        unsent::bound(&listener);
+        unsent::bound(&listener, self.max_unsent);
         let bound = listener.local_addr().map_err(failed)?;
         let mut options = TcpSocketOptions::default();
         options.tcp_keepalive = Some(TcpKeepalive {

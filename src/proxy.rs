@@ -95,7 +95,8 @@ impl Sidecar {
             cut_off,
             max_connections: config.relay.max_connections,
         };
-        let mut listeners = Listeners { services: Vec::new(), stopping };
+        let max_unsent = config.relay.max_unsent;
+        let mut listeners = Listeners { services: Vec::new(), stopping, max_unsent };
         let traffic = listeners.traffic(&config.listen, app)?;
         let mut admins = Vec::new();
         for (address, scope) in [(config.admin.listen, Scope::Pod), (config.admin.local, Scope::Local)] {

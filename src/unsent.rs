@@ -1,27 +1,15 @@
 //! How much may wait in the system's own buffer of a connection that is slow to take it.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 
-/// Bytes written and not yet sent. What is on its way is not counted, so that a fast peer, however far, gets
-/// as much at once as it would without.
-const MOST: libc::c_int = 128 << 10;
-
-/// A peer that does not read costs the system at most this, and its window, instead of all of its buffer
-/// (megabytes, at a thousand connections gigabytes); the rest stays where it came from. A listener's
-/// connections inherit it. `TCP_NOTSENT_LOWAT`, tcp(7).
-pub fn bound(socket: &impl AsRawFd) {
-    // SAFETY: the descriptor is open for as long as `socket`, and the option's value is an `int` of the
-    // size given. A failure only means that more may wait.
+/// A peer that does not read costs the system at most `most` bytes (`relay.max_unsent`) and its window, instead
+/// of all of its buffer (megabytes, at a thousand connections gigabytes); the rest stays where it came from.
+/// What is on its way is not counted, so that a fast peer, however far, gets as much at once as it would
+/// without. A listener's connections inherit it. `TCP_NOTSENT_LOWAT`, tcp(7); a failure only means that more
+/// may wait.
+pub fn bound(socket: &impl AsFd, most: u32) {
     #[cfg(target_os = "linux")]
-    unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_NOTSENT_LOWAT,
-            std::ptr::from_ref(&MOST).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        );
-    }
+    let _ = socket2::SockRef::from(socket).set_tcp_notsent_lowat(most);
     #[cfg(not(target_os = "linux"))]
-    let _ = (socket.as_raw_fd(), MOST);
+    let _ = (socket, most);
 }

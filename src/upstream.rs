@@ -32,6 +32,7 @@ pub struct Upstream {
     source: Option<IpAddr>,
     proxy_header: bool,
     handshake: Duration,
+    max_unsent: u32,
     http2: Http2,
 }
 
@@ -60,6 +61,7 @@ impl Upstream {
             source: config.source_address,
             proxy_header: config.forward_address == ForwardAddress::ProxyV2,
             handshake: config.relay.head_timeout,
+            max_unsent: config.relay.max_unsent,
             http2: config.upstream_http2,
         })
     }
@@ -157,7 +159,7 @@ impl Route<'_> {
                 let mut stream = self.upstream.tcp(*address).await?;
                 // Without it small writes may be delayed; the relay works all the same.
                 let _ = stream.set_nodelay(true);
-                unsent::bound(&stream);
+                unsent::bound(&stream, self.upstream.max_unsent);
                 self.greet(&mut stream).await?;
                 Ok(ServiceStream::Tcp(stream))
             }

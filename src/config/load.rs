@@ -26,6 +26,7 @@ const MIN_JOURNAL: u64 = 4 << 20;
 const HEAD: std::ops::RangeInclusive<u64> = 1 << 10..=256 << 10;
 /// Bytes of a connection that wait for the disk: at least what is read at once.
 const HELD: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
+const UNSENT: std::ops::RangeInclusive<u64> = 16 << 10..=64 << 20;
 /// All new streams of a connection wait as long.
 const MAX_PATIENCE: Duration = Duration::from_secs(60);
 /// Longest of every duration.
@@ -707,6 +708,7 @@ impl Check<'_> {
             max_resets: relay.max_resets.value,
             strict_patience: self.strict_patience(&relay.strict_patience),
             strict_held: self.size(&relay.strict_held, "relay.strict_held", HELD) as usize,
+            max_unsent: self.size(&relay.max_unsent, "relay.max_unsent", UNSENT) as u32,
             stall_timeout: self.duration(&relay.stall_timeout, "relay.stall_timeout"),
             close_timeout: self.duration(&relay.close_timeout, "relay.close_timeout"),
             upgrades: edges::upgrades(self, &relay.upgrades),

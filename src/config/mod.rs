@@ -620,6 +620,8 @@ pub struct Relay {
     pub strict_patience: Duration,
     /// Bytes of a client's HTTP/2 connection that wait for the disk, 64 KiB to 64 MiB.
     pub strict_held: usize,
+    /// Bytes of one connection that may wait in the system for a peer that does not take them.
+    pub max_unsent: u32,
     /// How long a connection may stand still that only one side and the relay hold open; zero: for ever.
     pub stall_timeout: std::time::Duration,
     /// How long a client may go on sending after our FIN.

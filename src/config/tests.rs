@@ -160,6 +160,7 @@ fn every_default() {
     assert_eq!((c.relay.max_connections, c.relay.threads), (0, 0));
     assert_eq!((c.relay.max_streams, c.relay.max_resets), (1000, 200));
     assert_eq!((c.relay.strict_patience, c.relay.strict_held), (Duration::from_secs(1), 1 << 20));
+    assert_eq!(c.relay.max_unsent, 128 << 10);
     let websocket = UpgradeRule { protocol: "websocket".into(), paths: None };
     assert_eq!(c.relay.upgrades, [websocket]);
     assert_eq!(c.relay.other_upgrades, OtherUpgrades::Withdraw);

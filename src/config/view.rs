@@ -189,6 +189,7 @@ fn relay_bounds(relay: &Relay) -> Value {
         "max_resets": relay.max_resets,
         "strict_patience": units::show_duration(relay.strict_patience),
         "strict_held": units::show_size(relay.strict_held as u64),
+        "max_unsent": units::show_size(relay.max_unsent.into()),
         "stall_timeout": units::show_duration(relay.stall_timeout),
         "close_timeout": units::show_duration(relay.close_timeout),
         "upgrades": relay.upgrades.iter().map(upgrade).collect::<Vec<_>>(),

@@ -610,6 +610,10 @@ pub(super) struct Relay {
     /// Bytes of one HTTP/2 connection that wait for the disk, 64KiB to 64MiB.
     #[schemars(example = &"1MiB")]
     pub strict_held: At<Size>,
+    /// Bytes of one connection that may wait in the system for a peer that does not take them, 16KiB to
+    /// 64MiB.
+    #[schemars(example = &"128KiB")]
+    pub max_unsent: At<Size>,
     /// How long a connection may stand still when one side has finished and only the other holds it
     /// open; 0s: for ever.
     #[schemars(example = &"5m")]

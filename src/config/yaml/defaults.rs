@@ -182,6 +182,7 @@ impl Default for Relay {
             max_resets: At::unset(200u32),
             strict_patience: At::unset(Span("1s".into())),
             strict_held: At::unset(Size("1MiB".into())),
+            max_unsent: At::unset(Size("128KiB".into())),
             stall_timeout: At::unset(Span("5m".into())),
             close_timeout: At::unset(Span("2s".into())),
             upgrades: vec![At::unset(Upgrade::Protocol("websocket".into()))],

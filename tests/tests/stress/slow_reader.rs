@@ -5,18 +5,25 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Bytes that may wait to be sent, and what a client's window may have taken besides.
-const MAY_WAIT: u64 = (128 << 10) + (256 << 10);
+/// `relay.max_unsent`, and what a client's window may have taken besides.
+const MAY_WAIT: u64 = MAX_UNSENT + (256 << 10);
+const MAX_UNSENT: u64 = 64 << 10;
+/// More than the system's largest buffers would take.
+const ANSWER: usize = 64 << 20;
 
-/// Answers one call with 64 MiB, as fast as they are taken.
+/// Answers one call with `ANSWER` bytes, as fast as they are taken.
 fn serve(listener: &TcpListener) {
     let (mut stream, _) = listener.accept().unwrap();
     let mut head = [0; 1024];
     assert!(stream.read(&mut head).unwrap() > 0);
+    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {ANSWER}\r\n\r\n").unwrap();
     let block = vec![b'x'; 1 << 20];
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n").unwrap();
     // It ends when the sidecar does.
-    while stream.write_all(&block).is_ok() {}
+    for _ in 0..ANSWER / block.len() {
+        if stream.write_all(&block).is_err() {
+            return;
+        }
+    }
 }
 
 /// Bytes in the sending queue of a connection from one port to another: `tx_queue` of `/proc/net/tcp`.
@@ -35,16 +42,16 @@ fn queued(from: u16, to: u16) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_is_not_buffered_for() {
     let (dir, listener) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
-    let more = "journal: {dir: journal, max_bytes: 64MiB}";
-    configure(dir.path(), listener.local_addr().unwrap(), more);
+    let more = format!("journal: {{dir: journal, max_bytes: 64MiB}}\nrelay: {{max_unsent: {MAX_UNSENT}}}");
+    configure(dir.path(), listener.local_addr().unwrap(), &more);
     std::thread::spawn(move || serve(&listener));
     let sidecar = Sidecar::start(dir.path()).await;
     let mut client = TcpStream::connect(sidecar.traffic).unwrap();
     client.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let look = || queued(sidecar.traffic.port(), client.local_addr().unwrap().port());
-    // Until nothing more is taken for a second.
-    let (mut most, mut since) = (0, Instant::now());
-    while since.elapsed() < Duration::from_secs(1) {
+    // Until something waits, and nothing more has come for a second.
+    let (mut most, mut since, until) = (0, Instant::now(), Instant::now() + Duration::from_secs(30));
+    while (most == 0 || since.elapsed() < Duration::from_secs(1)) && Instant::now() < until {
         let now = look();
         if now > most {
             (most, since) = (now, Instant::now());
