@@ -99,12 +99,7 @@ impl Auditor {
 
     /// The same on a disk that may fail as a test wishes.
     pub fn start_with(config: &Config, faults: &Faults) -> Result<Auditor, StartError> {
-        // The disk is waited for while the documents are read.
-        let (opened, documents) = std::thread::scope(|scope| {
-            let documents = scope.spawn(|| Documents::read(config));
-            (open(config, faults), documents.join())
-        });
-        let documents = documents.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let (opened, documents) = open_and_read(config, faults);
         let Opened { journal, orphans, recovery } = opened?;
         report(&recovery);
         let pseudonyms = Pseudonyms::new(&pseudonym_key(config)?);
@@ -355,6 +350,20 @@ impl Auditor {
         self.metrics.journal_corrupt.set(as_gauge(stats.corrupt_regions));
         self.metrics.encode()
     }
+}
+
+/// The disk is waited for while the documents are read, on a thread of their own if there can be one.
+fn open_and_read(config: &Config, faults: &Faults) -> (Result<Opened, OpenError>, Documents) {
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().name("documents".into());
+        let reader = reader.spawn_scoped(scope, || Documents::read(config));
+        let opened = open(config, faults);
+        let documents = reader.map_or_else(
+            |_| Documents::read(config),
+            |reader| reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        );
+        (opened, documents)
+    })
 }
 
 fn open(config: &Config, faults: &Faults) -> Result<Opened, OpenError> {
