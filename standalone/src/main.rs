@@ -62,6 +62,7 @@ fn main() -> ExitCode {
 }
 
 fn start(args: RunArgs) -> ExitCode {
+    sidelog::tide::keep_little();
     let mut config = match load(&args) {
         Ok(config) => config,
         Err(code) => return code,
@@ -110,6 +111,8 @@ async fn serve(config: Config, origin: Origin, library: Option<PathBuf>) -> Exit
     };
     standalone.follow(config, origin);
     println!("{}", standalone.ready_line());
+    // What reading the documents took.
+    tokio::task::spawn_blocking(sidelog::tide::give_back);
     let broken = tokio::select! {
         () = sidelog::signals::stop() => false,
         () = standalone.broken() => true,
