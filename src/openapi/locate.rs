@@ -80,7 +80,7 @@ fn line_column(text: &str, offset: usize) -> Option<Position> {
 }
 
 /// A walk cannot both note where a node is and look into it: nodes below one that is wanted itself
-/// wait for the next walk. The error: the text is not JSON.
+/// wait for the next walk. Reads no further than it must. The error: the text is not JSON.
 fn json_positions<'t>(
     text: &'t str,
     mut wanted: Vec<Wanted<'t>>,
@@ -89,8 +89,11 @@ fn json_positions<'t>(
     while !wanted.is_empty() {
         let (json, mut later) = (Some(text), Vec::new());
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        Follow { json, wanted, found: &mut *found, later: &mut later }.deserialize(&mut deserializer)?;
-        deserializer.end()?;
+        let follow = Follow { json, wanted, found: &mut *found, later: &mut later };
+        let walked = follow.deserialize(&mut deserializer).and_then(|()| deserializer.end());
+        if found.iter().filter(|at| at.is_none()).count() > later.len() {
+            walked?;
+        }
         wanted = later;
     }
     Ok(())
@@ -121,6 +124,15 @@ impl<'t> Follow<'t, '_> {
         let wanted = below(&self.wanted, token);
         let Follow { json, found, later, .. } = self;
         (!wanted.is_empty()).then_some(Follow { json: *json, wanted, found, later })
+    }
+
+    fn is_root(&self) -> bool {
+        self.wanted.iter().all(|wanted| wanted.depth == 0)
+    }
+
+    /// Everything is found, or waits for the next walk.
+    fn has_all(&self) -> bool {
+        self.found.iter().filter(|at| at.is_none()).count() == self.later.len()
     }
 }
 
@@ -163,7 +175,13 @@ impl<'de> Visitor<'de> for Follow<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<String>()? {
             match self.below(&key) {
-                Some(seed) => map.next_value_seed(seed)?,
+                Some(seed) => {
+                    map.next_value_seed(seed)?;
+                    // Models, most of a large document, mostly come after its paths.
+                    if self.is_root() && self.has_all() {
+                        return Ok(());
+                    }
+                }
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -222,6 +240,13 @@ mod tests {
         assert_eq!(position(yaml, "/a/x~1y/1/z"), Some((4, 10)));
         assert_eq!(position(yaml, "/a/none"), None);
         assert_eq!(position(json, "/a/x~1y/7"), None);
+    }
+
+    #[test]
+    fn a_text_is_read_no_further_than_it_must() {
+        let text = "{\"a\": {\"b\": 1,\n\"b\": [2]}, \"c\": not JSON";
+        assert_eq!(positions(text, &["/a/b"]), [Some((2, 6))], "the last of two");
+        assert_eq!(positions(text, &["/a", "/a/b"]), [Some((1, 7)), Some((2, 6))]);
     }
 
     #[test]
