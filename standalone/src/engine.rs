@@ -124,7 +124,8 @@ impl Exit {
 impl Engine {
     /// Starts the child; [`Engine::wait_ready`] tells when it answers.
     pub fn start(options: &EngineOptions) -> Result<Self, EngineError> {
-        let library = library::find(options.library.as_deref())?;
+        let EngineOptions { library, .. } = options;
+        let library = library::find(library.as_deref())?;
         let executable = match &options.executable {
             Some(path) => path.clone(),
             None => std::env::current_exe().map_err(EngineError::Spawn)?,
