@@ -6,7 +6,7 @@
 //! the error and possibly the data, so the segment is ended, its waiters fail, and appends go on in
 //! another file. Runs on a thread of its own, so that a slow disk delays only those who wait for it.
 
-use crate::core::{AHEAD, Core, lock};
+use crate::core::{AHEAD, Core, delivered, lock};
 use crate::disk::{self, PAGE};
 use crate::map::Mapped;
 use crate::segment::Segment;
@@ -165,7 +165,7 @@ struct Dirty {
 
 /// Writes everything appended so far; returns the last number that covers.
 fn round(core: &Core) -> (u64, Result<(), SyncFailed>) {
-    let (dirty, target) = collect(core);
+    let (dirty, mut target) = collect(core);
     let mut result = Ok(());
     for d in &dirty {
         let from = usize::try_from(d.segment.synced.load(Ordering::Relaxed)).unwrap_or(0);
@@ -181,7 +181,7 @@ fn round(core: &Core) -> (u64, Result<(), SyncFailed>) {
             Err(e) => {
                 core.counts.sync_failures.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(error = %e, "journal: writing to the disk failed; going on in another file");
-                abandon(core, d);
+                target = target.max(abandon(core, d));
                 result = Err(SyncFailed::Io);
             }
         }
@@ -216,11 +216,11 @@ fn collect(core: &Core) -> (Vec<Dirty>, u64) {
     (dirty, head.next_seq - 1)
 }
 
-/// A write to a file without a name succeeds and keeps nothing.
+/// A write to a file without a name succeeds and keeps nothing. One that went because all of it was
+/// delivered is not missed.
 fn gone(core: &Core, dirty: &[Dirty]) -> bool {
-    let removed = dirty
-        .iter()
-        .any(|d| d.active && !d.segment.file().is_ok_and(|file| disk::linked(&file, d.segment.bytes())));
+    let linked = |s: &Segment| s.file().is_ok_and(|file| disk::linked(&file, s.bytes()));
+    let removed = dirty.iter().any(|d| !linked(&d.segment) && !delivered(&d.segment, &lock(&core.committed)));
     if removed {
         core.wake_keeper();
     }
@@ -239,28 +239,32 @@ fn ready_again(d: &Dirty, from: usize) {
     }
 }
 
-/// Ends a segment whose file failed.
-fn abandon(core: &Core, d: &Dirty) {
-    if !d.active {
-        return;
-    }
+/// Ends a segment whose file failed, and returns the last number that may be in it: calls append while
+/// the disk is at work, and no later round looks at this file, so they fail with the rest.
+fn abandon(core: &Core, d: &Dirty) -> u64 {
     let mut head = lock(&core.head);
     if head.active.as_ref().is_some_and(|a| a.segment.ordinal == d.segment.ordinal) {
         core.seal(&mut head, false);
         core.roll(&mut head);
     }
+    head.retired.retain(|(segment, _)| segment.ordinal != d.segment.ordinal);
+    let last = head.next_seq - 1;
     drop(head);
     core.wake_keeper();
+    last
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Journal;
+    use crate::faults::Disk;
     use crate::faults::tests::Sick;
     use crate::frame::FrameKind;
     use crate::types::{Kind, Options};
-    use std::sync::atomic::AtomicBool;
+    use crate::{Journal, Steps};
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+    use std::sync::{OnceLock, Weak};
     use uuid::Uuid;
 
     const LONG: Duration = Duration::from_secs(10);
@@ -302,6 +306,90 @@ mod tests {
         journal.reader().next(Duration::ZERO, 10, usize::MAX, &mut records);
         assert_eq!(records.len(), 3, "the failed one is still delivered");
         assert!(records.iter().all(|r| r.kind == Kind::Data));
+    }
+
+    /// A disk that takes its time: meanwhile calls append. Then it fails.
+    #[derive(Debug, Default)]
+    struct Slow {
+        core: OnceLock<Weak<Core>>,
+        meanwhile: AtomicUsize,
+        last: AtomicU64,
+    }
+
+    impl Disk for Slow {
+        fn sync(&self, _: &Path, _: u64, _: u64) -> io::Result<()> {
+            let meanwhile = self.meanwhile.swap(0, Ordering::Relaxed);
+            let Some(core) = self.core.get().and_then(Weak::upgrade).filter(|_| meanwhile > 0) else {
+                return Ok(());
+            };
+            for _ in 0..meanwhile {
+                let seq = core.append(FrameKind::Data, Uuid::from_u128(1), &[0; 12_000]).unwrap();
+                self.last.store(seq, Ordering::Relaxed);
+            }
+            Err(io::Error::from_raw_os_error(libc::EIO))
+        }
+    }
+
+    fn open_slow(dir: &Path) -> (Arc<Journal>, Steps, Arc<Slow>) {
+        let disk = Arc::new(Slow::default());
+        let options = Options { max_open_calls: 4, max_bytes: 1 << 20, ..Options::new(dir) };
+        let options = Options { segment_bytes: 64 << 10, disk: disk.clone(), ..options };
+        let (opened, mut steps) = Journal::open_stepwise(options).unwrap();
+        disk.core.set(Arc::downgrade(opened.journal.core())).unwrap();
+        steps.keep();
+        (opened.journal, steps, disk)
+    }
+
+    /// As many as fit beside the first, and as many as make the log go on in the next segment.
+    #[test]
+    fn what_came_while_the_disk_was_failing_is_not_called_durable() {
+        for meanwhile in [1, 6] {
+            let dir = tempfile::tempdir().unwrap();
+            let (journal, mut steps, disk) = open_slow(dir.path());
+            let first = append(&journal);
+            let broken = active_file(&journal);
+            disk.meanwhile.store(meanwhile, Ordering::Relaxed);
+            steps.sync();
+            steps.keep();
+            steps.sync();
+            assert_ne!(active_file(&journal), broken);
+            let last = disk.last.load(Ordering::Relaxed);
+            assert_eq!(last, first + meanwhile as u64);
+            for seq in first..=last {
+                assert_eq!(journal.wait_durable(seq, Duration::ZERO), Err(SyncFailed::Io), "{seq} of {last}");
+            }
+            let after = append(&journal);
+            steps.sync();
+            assert_eq!(journal.wait_durable(after, Duration::ZERO), Ok(()));
+        }
+    }
+
+    /// Removed, and left by the log for the next segment, before its last records were on the disk.
+    #[test]
+    fn what_is_in_a_removed_file_is_not_called_durable_after_the_log_went_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, steps, _) = open_slow(dir.path());
+        let gone = append(&journal);
+        std::fs::remove_file(active_file(&journal)).unwrap();
+        assert!(journal.core().roll(&mut lock(&journal.core().head)));
+        steps.sync();
+        assert_eq!(journal.wait_durable(gone, Duration::ZERO), Err(SyncFailed::Detached));
+    }
+
+    #[test]
+    fn what_was_delivered_and_deleted_before_its_write_is_not_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, mut steps, _) = open_slow(dir.path());
+        let seq = append(&journal);
+        let file = active_file(&journal);
+        assert!(journal.core().roll(&mut lock(&journal.core().head)));
+        let mut records = Vec::new();
+        journal.reader().next(Duration::ZERO, 1, usize::MAX, &mut records);
+        journal.commit(&records[0].mark);
+        steps.keep();
+        assert!(!file.exists());
+        steps.sync();
+        assert_eq!(journal.wait_durable(seq, Duration::ZERO), Ok(()));
     }
 
     #[test]

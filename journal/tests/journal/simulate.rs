@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 const PAGE: usize = 4096;
@@ -53,6 +53,10 @@ struct State {
     /// By inode.
     images: HashMap<u64, Vec<u8>>,
     names: BTreeMap<String, u64>,
+    journal: Weak<Journal>,
+    /// Records that come while the disk is at work, and what became of those that came.
+    coming: Vec<(u64, usize)>,
+    came: Vec<(u64, Result<u64, u64>)>,
 }
 
 fn inode(path: &Path) -> Option<u64> {
@@ -74,6 +78,9 @@ impl World {
             cursor_failed: false,
             images: HashMap::new(),
             names: BTreeMap::new(),
+            journal: Weak::new(),
+            coming: Vec::new(),
+            came: Vec::new(),
         };
         World { dir: dir.to_path_buf(), state: Mutex::new(state) }
     }
@@ -85,6 +92,19 @@ impl World {
         state.images.clear();
         for (name, inode) in state.names.clone() {
             state.images.insert(inode, std::fs::read(self.dir.join(name)).unwrap());
+        }
+    }
+
+    /// Appends go on while the disk is at work.
+    fn append_meanwhile(&self) {
+        let (journal, coming) = {
+            let mut state = self.state.lock().unwrap();
+            (state.journal.upgrade(), std::mem::take(&mut state.coming))
+        };
+        let Some(journal) = journal else { return };
+        for (n, len) in coming {
+            let result = journal.append(&rec(n, len)).map_err(|refused| refused.seq);
+            self.state.lock().unwrap().came.push((n, result));
         }
     }
 
@@ -155,6 +175,8 @@ impl Disk for World {
         let mut state = self.state.lock().unwrap();
         if state.failing {
             state.cursor_failed |= file.ends_with("cursor");
+            drop(state);
+            self.append_meanwhile();
             return Err(io::Error::from_raw_os_error(5));
         }
         let (Ok(bytes), Some(inode)) = (std::fs::read(file), inode(file)) else { return Ok(()) };
@@ -163,6 +185,8 @@ impl Disk for World {
         let to = usize::try_from(to).unwrap_or(usize::MAX).min(bytes.len());
         let from = (from as usize).min(to);
         image[from..to].copy_from_slice(&bytes[from..to]);
+        drop(state);
+        self.append_meanwhile();
         Ok(())
     }
 
@@ -193,6 +217,8 @@ struct Kept {
 struct Run {
     dir: tempfile::TempDir,
     random: Random,
+    /// What comes while the disk is at work: of its own, so that without it a seed is the history it was.
+    meanwhile: Option<Random>,
     world: Arc<World>,
     journal: Arc<Journal>,
     steps: Steps,
@@ -219,14 +245,16 @@ fn options(world: &Arc<World>) -> Options {
 }
 
 impl Run {
-    fn new(seed: u64) -> Run {
+    fn new(seed: u64, meanwhile: bool) -> Run {
         let dir = memory_dir();
         let world = Arc::new(World::new(dir.path()));
         let (Opened { journal, .. }, steps) = Journal::open_stepwise(options(&world)).unwrap();
         world.settle();
+        world.state.lock().unwrap().journal = Arc::downgrade(&journal);
         Run {
             reader: journal.reader(),
             random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            meanwhile: meanwhile.then_some(Random(seed)),
             dir,
             world,
             journal,
@@ -255,7 +283,7 @@ impl Run {
             43..48 => self.finish(),
             48..60 => self.steps.keep(),
             60..68 => {
-                self.steps.sync();
+                self.sync();
                 self.note_durable();
             }
             68..80 => self.send(),
@@ -273,6 +301,25 @@ impl Run {
             96..97 => _ = self.journal.append_open_calls(|_| true),
             97..99 => self.end(false),
             _ => self.end(true),
+        }
+    }
+
+    fn sync(&mut self) {
+        if let Some(random) = &mut self.meanwhile {
+            for _ in 0..random.below(4) {
+                self.next += 1;
+                let len = random.below(1500) as usize;
+                self.world.state.lock().unwrap().coming.push((self.next, len));
+            }
+        }
+        self.steps.sync();
+        let came = {
+            let mut state = self.world.state.lock().unwrap();
+            state.coming.clear();
+            std::mem::take(&mut state.came)
+        };
+        for (n, result) in came {
+            self.took(n, result);
         }
     }
 
@@ -445,6 +492,7 @@ impl Run {
             Journal::open_stepwise(options(&self.world)).unwrap();
         assert_eq!(journal.producer(), producer);
         assert!(power || recovery.corrupt_regions == 0, "{recovery:?}");
+        self.world.state.lock().unwrap().journal = Arc::downgrade(&journal);
         (self.journal, self.steps) = (journal, steps);
         self.reader = self.journal.reader();
         self.window.clear();
@@ -525,8 +573,12 @@ impl Drop for Seed {
 }
 
 fn history(seed: u64) -> u64 {
+    history_with(seed, true)
+}
+
+fn history_with(seed: u64, meanwhile: bool) -> u64 {
     let named = Seed(seed);
-    let mut run = Run::new(seed);
+    let mut run = Run::new(seed, meanwhile);
     for _ in 0..150 {
         run.step();
     }
@@ -540,7 +592,7 @@ fn history(seed: u64) -> u64 {
 #[test]
 fn losses_behind_which_a_new_segment_was_begun_are_named_after_a_kill() {
     for seed in [28083, 49080] {
-        history(seed);
+        history_with(seed, false);
     }
 }
 
