@@ -142,8 +142,7 @@ impl Syncing {
 pub(crate) fn run(core: &Core, interval: Duration) {
     loop {
         let last = core.syncing.next_round(interval);
-        let (target, result) = round(core);
-        core.syncing.settle(target, result, last);
+        round(core, last);
         if last {
             return;
         }
@@ -152,8 +151,7 @@ pub(crate) fn run(core: &Core, interval: Duration) {
 
 /// One round, for [`crate::Steps`].
 pub(crate) fn step(core: &Core) {
-    let (target, result) = round(core);
-    core.syncing.settle(target, result, false);
+    round(core, false);
 }
 
 struct Dirty {
@@ -163,8 +161,8 @@ struct Dirty {
     active: bool,
 }
 
-/// Writes everything appended so far; returns the last number that covers.
-fn round(core: &Core) -> (u64, Result<(), SyncFailed>) {
+/// Writes everything appended so far, and settles it.
+fn round(core: &Core, last: bool) {
     let (dirty, mut target) = collect(core);
     let mut result = Ok(());
     for d in &dirty {
@@ -186,10 +184,12 @@ fn round(core: &Core) -> (u64, Result<(), SyncFailed>) {
             }
         }
     }
-    if result.is_ok() && gone(core, &dirty) {
-        result = Err(SyncFailed::Detached);
+    if result.is_ok()
+        && let Some(to) = gone(core, &dirty, target)
+    {
+        core.syncing.settle(to, Err(SyncFailed::Detached), false);
     }
-    (target, result)
+    core.syncing.settle(target, result, last);
 }
 
 /// The first time, the file's name has to reach the disk too.
@@ -216,15 +216,18 @@ fn collect(core: &Core) -> (Vec<Dirty>, u64) {
     (dirty, head.next_seq - 1)
 }
 
-/// A write to a file without a name succeeds and keeps nothing. One that went because all of it was
-/// delivered is not missed.
-fn gone(core: &Core, dirty: &[Dirty]) -> bool {
+/// A write to a file without a name succeeds and keeps nothing: the last number that is in one. One that
+/// went because all of it was delivered is not missed.
+fn gone(core: &Core, dirty: &[Dirty], target: u64) -> Option<u64> {
     let linked = |s: &Segment| s.file().is_ok_and(|file| disk::linked(&file, s.bytes()));
-    let removed = dirty.iter().any(|d| !linked(&d.segment) && !delivered(&d.segment, &lock(&core.committed)));
-    if removed {
-        core.wake_keeper();
+    let removed =
+        dirty.iter().rposition(|d| !linked(&d.segment) && !delivered(&d.segment, &lock(&core.committed)));
+    if core.detached.load(Ordering::Relaxed) {
+        return Some(target);
     }
-    removed || core.detached.load(Ordering::Relaxed)
+    let removed = removed?;
+    core.wake_keeper();
+    Some(dirty.get(removed + 1).map_or(target, |next| next.segment.header.base - 1))
 }
 
 /// Pages just written are read-only until somebody faults on them: take the faults here. Pages far
@@ -372,8 +375,14 @@ mod tests {
         let gone = append(&journal);
         std::fs::remove_file(active_file(&journal)).unwrap();
         assert!(journal.core().roll(&mut lock(&journal.core().head)));
+        let sound = append(&journal);
         steps.sync();
         assert_eq!(journal.wait_durable(gone, Duration::ZERO), Err(SyncFailed::Detached));
+        assert_eq!(
+            journal.wait_durable(sound, Duration::ZERO),
+            Ok(()),
+            "in the next file, in the same round"
+        );
     }
 
     #[test]
