@@ -179,7 +179,9 @@ fn round(core: &Core, last: bool) {
             Err(e) => {
                 core.counts.sync_failures.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(error = %e, "journal: writing to the disk failed; going on in another file");
-                target = target.max(abandon(core, d));
+                if d.active {
+                    target = abandon(core, d);
+                }
                 result = Err(SyncFailed::Io);
             }
         }
@@ -242,8 +244,8 @@ fn ready_again(d: &Dirty, from: usize) {
     }
 }
 
-/// Ends a segment whose file failed, and returns the last number that may be in it: calls append while
-/// the disk is at work, and no later round looks at this file, so they fail with the rest.
+/// Ends the active segment, whose file failed, and returns the last number that may be in it: calls append
+/// while the disk is at work, and no later round looks at this file, so they fail with the rest.
 fn abandon(core: &Core, d: &Dirty) -> u64 {
     let mut head = lock(&core.head);
     if head.active.as_ref().is_some_and(|a| a.segment.ordinal == d.segment.ordinal) {
