@@ -1,11 +1,32 @@
 //! Keyed digests: the same value gives the same text under one key, and nobody without the key can
 //! go back or guess. Used for credentials, for bodies that are not kept, and for whole-body digests.
 //!
-//! HMAC-SHA256 (RFC 2104), never a bare hash: tokens and PINs are guessable.
+//! HMAC-SHA256 (RFC 2104), never a bare hash: tokens and PINs are guessable. Cut to 128 bits as section 5
+//! allows (RFC 4868 section 2.3 does the same): what is left is chance, which no storage compresses, and
+//! nobody who lacks the key can look for two values with one digest.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
+
+/// How a digest's text begins.
+const DIGEST_PREFIX: &str = "hmac-sha256-128:";
+
+/// Whether a text is what [`Digester::finish`] returns, under whichever key.
+pub fn is_digest(text: &str) -> bool {
+    text.strip_prefix(DIGEST_PREFIX).is_some_and(|rest| is_keyed(rest, 32))
+}
+
+/// Whether a text is what [`Pseudonyms::fingerprint`] returns, under whichever key.
+pub fn is_fingerprint(text: &str) -> bool {
+    is_keyed(text, 24)
+}
+
+/// `KEYID:HEX` with so many digits.
+fn is_keyed(text: &str, digits: usize) -> bool {
+    let hex = |text: &str, len| text.len() == len && text.bytes().all(|b| b.is_ascii_hexdigit());
+    text.split_once(':').is_some_and(|(id, mac)| hex(id, 8) && hex(mac, digits))
+}
 
 /// A pseudonym key with its id, the first 8 hex digits of SHA-256(key).
 #[derive(Clone)]
@@ -70,12 +91,12 @@ impl Digester {
         self.mac.update(bytes);
     }
 
-    /// `hmac-sha256:KEYID:HEX`, all 256 bits.
+    /// `hmac-sha256-128:KEYID:HEX`, the first 128 bits; the name is RFC 2104's for that.
     pub fn finish(self) -> String {
         let mac = self.mac.finalize().into_bytes();
-        let mut out = String::with_capacity(13 + self.key_id.len() + 64);
-        let _ = write!(out, "hmac-sha256:{}:", self.key_id);
-        hex(&mac, &mut out);
+        let mut out = String::with_capacity(DIGEST_PREFIX.len() + self.key_id.len() + 33);
+        let _ = write!(out, "{DIGEST_PREFIX}{}:", self.key_id);
+        hex(&mac[..16], &mut out);
         out
     }
 }
@@ -101,12 +122,26 @@ mod tests {
         assert_ne!(a.key_id(), b.key_id());
     }
 
-    /// RFC 4231, test case 2.
+    /// RFC 4231, test case 2; its first half.
     #[test]
-    fn digest_is_hmac_sha256() {
+    fn digest_is_hmac_sha256_128() {
         let mut d = Pseudonyms::new(b"Jefe").digester();
         d.update(b"what do ya want ");
         d.update(b"for nothing?");
-        assert!(d.finish().ends_with(":5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"));
+        let digest = d.finish();
+        assert!(digest.ends_with(":5bdcc146bf60754e6a042426089575c7"), "{digest}");
+        assert!(is_digest(&digest));
+    }
+
+    #[test]
+    fn what_is_no_digest_is_told_apart() {
+        let digest = "hmac-sha256-128:c1d2a47c:00112233445566778899aabbccddeeff";
+        assert!(is_digest(digest));
+        let secret = digest.replace("00112233", "hunter22");
+        let short = digest.trim_end_matches('f');
+        for text in ["", "secret", "c1d2a47c:00112233445566778899aabb", short, &format!("{digest}0"), &secret]
+        {
+            assert!(!is_digest(text), "{text}");
+        }
     }
 }

@@ -405,7 +405,7 @@ pub struct Message<'a> {
     /// Messages in a stream of them (gRPC, WebSocket).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages: Option<u64>,
-    /// `hmac-sha256:KEYID:HEX` over those bytes. Absent for an empty body or a low level.
+    /// `hmac-sha256-128:KEYID:HEX` over those bytes, the first 128 bits of the HMAC. Absent for an empty body or a low level.
     #[serde(borrow, default, skip_serializing_if = "str_is_empty")]
     pub digest: Cow<'a, str>,
     /// The redacted text.

@@ -59,7 +59,7 @@ pub use keys::{BadRedact, SchemaMarks};
 
 use crate::config;
 use crate::extract::{self, Template};
-use crate::pseudonym::Pseudonyms;
+use crate::pseudonym::{self, Pseudonyms};
 use place::Place;
 use sidelog_event::{AuditEvent, Message};
 use sidelog_journal::Storable;
@@ -378,7 +378,7 @@ impl Redactor {
 
     /// What is no keyed fingerprint becomes one.
     fn credential(&self, credential: &mut Cow<'_, str>) {
-        let fingerprint = credential.split_once(':').is_some_and(|(id, mac)| hex(id, 8) && hex(mac, 24));
+        let fingerprint = pseudonym::is_fingerprint(credential);
         if !credential.is_empty() && !fingerprint {
             *credential = Cow::Owned(self.pseudonyms.fingerprint(credential.as_bytes()));
         }
@@ -445,14 +445,9 @@ fn is_quiet(event: &mut AuditEvent<'_>) -> bool {
 
 /// What is no keyed digest is dropped.
 fn digest_only(digest: &mut Cow<'_, str>) {
-    let keyed = digest.strip_prefix("hmac-sha256:").and_then(|d| d.split_once(':'));
-    if !keyed.is_some_and(|(id, mac)| hex(id, 8) && hex(mac, 64)) {
+    if !pseudonym::is_digest(digest) {
         *digest = Cow::Borrowed("");
     }
-}
-
-fn hex(text: &str, len: usize) -> bool {
-    text.len() == len && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Masks a string member, one of those that `pass.quiet` speaks of if it is set.

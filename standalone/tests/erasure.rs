@@ -274,7 +274,7 @@ async fn what_is_erased_is_in_no_file() {
     );
     let mine = format!("SELECT count() FROM audit.erasures WHERE digest = '{}'", actors.digest());
     assert_ne!(sql(&engine, &mine), "0");
-    assert!(actors.digest().starts_with("hmac-sha256:"));
+    assert!(actors.digest().starts_with("hmac-sha256-128:"));
     let asked = common::document("docs/erasure.md", |sql| {
         let (status, answer) = query(&engine.http_url, &login(&engine.reader), common::PRETTY, sql);
         assert_eq!(status, 200, "{sql}\n{answer}");

@@ -48,7 +48,7 @@ pub fn so_far(journal: &Path) -> (Vec<Value>, u64) {
     (all, lost)
 }
 
-/// `hmac-sha256:KEYID:HEX` under [`KEY`].
+/// `hmac-sha256-128:KEYID:HEX` under [`KEY`].
 pub fn digest(body: &[u8]) -> String {
     let mut digest = Digest::new();
     digest.update(body);
@@ -71,6 +71,7 @@ impl Digest {
     pub fn finish(self) -> String {
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         let id = hex(Sha256::digest(KEY).get(..4).unwrap());
-        format!("hmac-sha256:{id}:{}", hex(&self.0.finalize().into_bytes()))
+        let mac = self.0.finalize().into_bytes();
+        format!("hmac-sha256-128:{id}:{}", hex(mac.get(..16).unwrap()))
     }
 }

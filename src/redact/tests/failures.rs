@@ -15,7 +15,7 @@ fn a_panic_costs_what_it_was_about() {
     );
     assert_eq!((&*redacted.request.body_state, &*redacted.request.body), ("omitted:failed", ""));
     assert_eq!(redacted.request.bytes, body.len() as u64);
-    assert!(redacted.request.digest.starts_with("hmac-sha256:"));
+    assert!(redacted.request.digest.starts_with("hmac-sha256-128:"));
     assert_eq!(redacted.response.body, r#"{"password":"[redacted]","b":2}"#);
     assert_eq!(redacted.flags, ["redaction_failed"]);
     assert_eq!(redacted.http.path, "/v1/orders");
