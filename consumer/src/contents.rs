@@ -1,9 +1,9 @@
 //! What a batch holds: its rows as blocks of columns, one for each table and month, and of each record as
 //! much as it takes to judge it.
 //!
-//! A row goes into its block as soon as it is read and is kept nowhere else, so a batch of many megabytes
-//! costs its blocks and little more. Of the few batches that hold what is stored already, the blocks are
-//! made anew, from the records that are kept.
+//! A row goes into its block as soon as it is read and is kept nowhere else. Blocks of several batches are
+//! put together ([`Blocks::append`]) until they are worth an insert. Of the few batches that hold what is
+//! stored already, the blocks are made anew before, from the records that are kept.
 
 use crate::native::{Block, Misfit, Schema};
 use crate::source::{Batch, Dead};
@@ -11,6 +11,7 @@ use crate::store::{Encoded, Store, StoreError};
 use crate::transform::{self, EventRow, LossRow, Parsed};
 use sidelog_event::Position;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 /// Records read between two yields to other tasks.
@@ -74,6 +75,8 @@ pub async fn read<'a>(
             Err(letter) => dead.push((Dead { item, reason: letter.reason }, letter.position)),
         }
     }
+    blocks.events.check()?;
+    blocks.open_calls.check()?;
     Ok(Contents { records, dead, blocks })
 }
 
@@ -98,15 +101,39 @@ impl Blocks {
         Ok(None)
     }
 
+    pub fn rows(&self) -> usize {
+        self.all().map(Block::rows).sum()
+    }
+
+    /// What they take in memory.
+    pub fn byte_len(&self) -> usize {
+        self.all().map(Block::byte_len).sum()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Block> {
+        self.events.blocks.values().chain(self.open_calls.blocks.values())
+    }
+
+    /// Whether the others' rows can be added to these: no longer when the tables were changed in between.
+    pub fn are_like(&self, others: &Blocks) -> bool {
+        self.events.are_like(&others.events) && self.open_calls.are_like(&others.open_calls)
+    }
+
+    /// Adds the others' rows, if they are alike.
+    pub fn append(&mut self, others: Blocks) {
+        self.events.append(others.events);
+        self.open_calls.append(others.open_calls);
+    }
+
     /// Ready to be sent, each with its month.
-    pub fn finish(self) -> Result<Vec<(u32, Encoded)>, StoreError> {
-        let mut done = Vec::new();
-        for Months { table, blocks, .. } in [self.events, self.open_calls] {
-            for (month, block) in blocks {
-                done.push((month, Encoded::of(table, block)?));
-            }
-        }
-        Ok(done)
+    pub fn finish(self) -> Vec<(u32, Encoded)> {
+        let tables = [self.events, self.open_calls].into_iter();
+        tables
+            .flat_map(|months| {
+                let done = move |(month, block)| (month, Encoded::of(months.table, block));
+                months.blocks.into_iter().map(done)
+            })
+            .collect()
     }
 }
 
@@ -117,6 +144,29 @@ impl Months {
 
     fn push(&mut self, month: u32, row: &EventRow<'_>) -> Result<(), Misfit> {
         self.blocks.entry(month).or_insert_with(|| Block::new(&self.schema)).push(row)
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        let misfit = |misfit| StoreError::Schema(self.table, misfit);
+        self.blocks.values().try_for_each(|block| block.check().map_err(misfit))
+    }
+
+    fn are_like(&self, others: &Self) -> bool {
+        others
+            .blocks
+            .iter()
+            .all(|(month, block)| self.blocks.get(month).is_none_or(|mine| mine.is_like(block)))
+    }
+
+    fn append(&mut self, others: Self) {
+        for (month, block) in others.blocks {
+            match self.blocks.entry(month) {
+                Entry::Occupied(mine) => mine.into_mut().append(block),
+                Entry::Vacant(place) => {
+                    place.insert(block);
+                }
+            }
+        }
     }
 }
 

@@ -81,16 +81,16 @@ struct RunArgs {
     /// Where /healthz, /readyz and /metrics answer.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:15092")]
     metrics_listen: SocketAddr,
-    /// Rows of one batch.
-    #[arg(long, value_name = "ROWS", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=500_000))]
+    /// Rows put together for one insert.
+    #[arg(long, value_name = "ROWS", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=500_000))]
     batch_rows: u32,
-    /// Bytes of one batch.
-    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, value_parser = clap::value_parser!(u32).range(1024..=1 << 30))]
+    /// Bytes of one insert, as columns in memory.
+    #[arg(long, value_name = "BYTES", default_value_t = 48 << 20, value_parser = clap::value_parser!(u32).range(1024..=1 << 30))]
     batch_bytes: u32,
-    /// Milliseconds that a record waits for others.
+    /// Milliseconds that a record waits for others, at most twice: to be read with them, to be inserted.
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     batch_age_ms: u32,
-    /// Batches that are inserted at once; another is read meanwhile.
+    /// Inserts under way at once; the next is put together meanwhile.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     batches_in_flight: u8,
     /// Producers remembered; the others are asked about again.
@@ -105,12 +105,19 @@ struct RunArgs {
 }
 
 impl RunArgs {
-    fn limits(&self) -> Limits {
+    /// Of an insert.
+    fn insert(&self) -> Limits {
         Limits {
             rows: self.batch_rows as usize,
             bytes: self.batch_bytes as usize,
             age: Duration::from_millis(self.batch_age_ms.into()),
         }
+    }
+
+    /// Of what is read at once.
+    fn read(&self) -> Limits {
+        let (insert, most) = (self.insert(), Limits::default());
+        Limits { rows: insert.rows.min(most.rows), bytes: insert.bytes.min(most.bytes), age: insert.age }
     }
 
     fn options(&self) -> pipeline::Options {
@@ -120,6 +127,7 @@ impl RunArgs {
         };
         pipeline::Options {
             bounds,
+            insert: self.insert(),
             in_flight: self.batches_in_flight.into(),
             migrate: !self.no_migrate,
             ..pipeline::Options::default()
@@ -130,6 +138,7 @@ impl RunArgs {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     sidelog::logging::init();
+    sidelog::tide::keep_little();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(UNAVAILABLE, &format!("no threads: {error}")),
@@ -221,7 +230,7 @@ async fn run(config: &Config, args: &RunArgs) -> ExitCode {
         }
     };
     let address = listener.local_addr().unwrap_or(args.metrics_listen);
-    let source = match KafkaSource::open(&KafkaOptions::new(kafka, args.limits()), Arc::clone(&metrics)) {
+    let source = match KafkaSource::open(&KafkaOptions::new(kafka, args.read()), Arc::clone(&metrics)) {
         Ok(source) => source,
         Err(error) => return fail(BAD_CONFIG, &error.to_string()),
     };

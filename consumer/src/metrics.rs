@@ -117,7 +117,7 @@ impl Metrics {
             self.assignments.clone(),
         );
         r.register("commit_errors", "Commits that Kafka refused", self.commit_errors.clone());
-        r.register("batches_in_flight", "Batches on their way to ClickHouse", self.in_flight.clone());
+        r.register("batches_in_flight", "Inserts on their way to ClickHouse", self.in_flight.clone());
         r.register("producers", "Producers remembered", self.producers.clone());
         r.register(
             "newest_event_timestamp_seconds",

@@ -66,14 +66,38 @@ impl Block {
         row.serialize(Rows(self))?;
         self.rows += 1;
         // Sizes are a matter of the row's type, so one row shows them.
-        match self.columns.iter().find(|column| self.rows == 1 && !column.holds(1)) {
+        if self.rows == 1 { self.check() } else { Ok(()) }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// What it takes in memory, without what its vectors have in reserve.
+    pub fn byte_len(&self) -> usize {
+        self.columns.iter().map(Column::byte_len).sum()
+    }
+
+    /// Whether every column has a value for every row.
+    pub fn check(&self) -> Result<(), Misfit> {
+        match self.columns.iter().find(|column| !column.holds(self.rows)) {
             Some(column) => Err(column.misfit()),
             None => Ok(()),
         }
     }
 
-    pub fn rows(&self) -> usize {
-        self.rows
+    /// Whether the other one's rows have the same columns.
+    pub fn is_like(&self, other: &Block) -> bool {
+        self.columns.len() == other.columns.len()
+            && self.columns.iter().zip(&other.columns).all(|(a, b)| a.is_like(b))
+    }
+
+    /// Adds the other one's rows, which must have the same columns ([`Block::is_like`]).
+    pub fn append(&mut self, other: Block) {
+        for (column, more) in self.columns.iter_mut().zip(other.columns) {
+            column.append(more);
+        }
+        self.rows += other.rows;
     }
 
     /// The columns' names, as an INSERT lists them.
@@ -83,15 +107,16 @@ impl Block {
     }
 
     /// The block's bytes, to be sent one piece after the other. No byte of a large column is copied.
-    pub fn finish(self) -> Result<Vec<Bytes>, Misfit> {
+    /// Only of a block that was checked.
+    pub fn finish(self) -> Vec<Bytes> {
         let mut out = Wire::default();
         varint(&mut out.open, self.columns.len() as u64);
         varint(&mut out.open, self.rows as u64);
         for column in self.columns {
-            column.finish(self.rows, &mut out)?;
+            column.finish(&mut out);
         }
         out.close();
-        Ok(out.pieces)
+        out.pieces
     }
 }
 
@@ -236,7 +261,8 @@ mod tests {
     }
 
     fn bytes(block: Block) -> Vec<u8> {
-        block.finish().unwrap().concat()
+        block.check().unwrap();
+        block.finish().concat()
     }
 
     #[derive(Serialize)]
@@ -341,6 +367,45 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_two_blocks_are_as_rows_of_one() {
+        let schema = schema(&COLUMNS);
+        let words = ["", "x", "y", "x", "z", "y", "", "w", "x"];
+        for cut in 0..=words.len() {
+            let (mut whole, mut first, mut second) =
+                (Block::new(&schema), Block::new(&schema), Block::new(&schema));
+            for (at, word) in words.iter().enumerate() {
+                let row = row(at as u32, word);
+                whole.push(&row).unwrap();
+                if at < cut { &mut first } else { &mut second }.push(&row).unwrap();
+            }
+            assert_eq!(first.is_like(&second), (1..words.len()).contains(&cut));
+            if first.is_like(&second) {
+                let both = first.byte_len() + second.byte_len();
+                assert!((whole.byte_len()..=both).contains(&whole.byte_len()) && whole.byte_len() > 9 * 40);
+                first.append(second);
+                assert_eq!((first.byte_len(), first.rows()), (whole.byte_len(), 9));
+                assert_eq!(bytes(first), bytes(whole));
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_of_other_columns_are_told_apart() {
+        #[derive(Serialize)]
+        struct One {
+            word: &'static str,
+        }
+        let block = |kind: &str| {
+            let mut block = Block::new(&schema(&[("word", kind)]));
+            block.push(&One { word: "x" }).unwrap();
+            block
+        };
+        assert!(block("String").is_like(&block("String")));
+        assert!(!block("String").is_like(&block("LowCardinality(String)")));
+        assert!(!block("String").is_like(&Block::new(&schema(&[]))));
+    }
+
+    #[test]
     fn what_is_large_is_a_piece_of_its_own() {
         #[derive(Serialize)]
         struct One {
@@ -353,7 +418,7 @@ mod tests {
         for text in texts.clone() {
             block.push(&One { number: 7, text }).unwrap();
         }
-        let pieces = block.finish().unwrap();
+        let pieces = block.finish();
         let head = b"\x02\x02\x06number\x06UInt32\x07\0\0\0\x07\0\0\0\x04text\x06String";
         let column = [b"\x80\x80\x04", texts[0].as_bytes(), b"\x01y"].concat();
         assert_eq!(pieces, [Bytes::from(head.to_vec()), Bytes::from(column)]);

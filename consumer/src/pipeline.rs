@@ -1,23 +1,26 @@
 //! The loop: fetch, read, drop what is stored, store the rest, commit.
 //!
-//! While a batch is being inserted, the next are read: at most [`Options::in_flight`] batches are on their
-//! way to ClickHouse, as blocks ready to be sent again.
+//! The source's batches are small, inserts are large: rows are put together until they reach
+//! [`Options::insert`] or the source has no more for now, because merging what came in small pieces costs
+//! ClickHouse more than taking it. While some are being inserted, the next are read: at most [`Options::in_flight`] inserts
+//! are on their way, as blocks ready to be sent again.
 //!
 //! Promises: a batch is committed only when all its rows and dead letters are safe, and those before it;
-//! while ClickHouse is down, slow or read-only the same batches are tried again, for ever, and nothing
+//! while ClickHouse is down, slow or read-only the same inserts are tried again, for ever, and nothing
 //! more is read. The tables are asked what they hold only while nothing is on its way to them: so what
 //! is in flight is never taken for missing.
 
 use crate::contents::{self, Blocks, Contents, Record, month};
-use crate::dedup::{Bounds, Marks, Range, Verdict};
+use crate::dedup::{Bounds, Hole, Marks, Range, Verdict};
 use crate::metrics::Metrics;
 use crate::migrate;
 use crate::ranges::RangeSet;
-use crate::source::{Batch, Dead, Fetched, Lease, Source, SourceError};
+use crate::source::{self, Batch, Dead, Fetched, Lease, Limits, Source, SourceError};
 use crate::store::{Encoded, Store, StoreError};
 use crate::transform::LossRow;
 use sidelog_event::Position;
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -27,8 +30,9 @@ use uuid::Uuid;
 
 /// The tables are asked about this much more time than a batch spans, so that they are seldom asked.
 const SLACK_MILLIS: i64 = 3_600_000;
-/// The same in spans of the batch, where that is more: a backlog is read faster than it was written.
-const SLACK_SPANS: i64 = 8;
+/// The same in spans of the batch, where that is more: a backlog is read faster than it was written, and
+/// whoever asks must wait for all inserts. About as many rows as 128 batches hold are in the answer at most.
+const SLACK_SPANS: i64 = 128;
 /// Times that the tables are asked about for one batch, each with one question.
 const MAX_STRETCHES: usize = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -41,7 +45,9 @@ const GAPS_AT_ONCE: usize = 200;
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     pub bounds: Bounds,
-    /// Batches being inserted at once, at least one.
+    /// When rows are sent off, unless the source has no more before. `bytes`: in memory, as columns.
+    pub insert: Limits,
+    /// Inserts under way at once, at least one.
     pub in_flight: usize,
     /// After the order to stop, how long the batch in work may still take.
     pub grace: Duration,
@@ -51,7 +57,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { bounds: Bounds::default(), in_flight: 2, grace: Duration::from_secs(20), migrate: true }
+        Self {
+            bounds: Bounds::default(),
+            insert: Limits { rows: 100_000, bytes: 48 << 20, age: Duration::from_secs(1) },
+            in_flight: 2,
+            grace: Duration::from_secs(20),
+            migrate: true,
+        }
     }
 }
 
@@ -71,15 +83,16 @@ pub async fn run<S: Source>(
         marks,
         metrics,
         retry,
+        pending: None,
         in_flight: VecDeque::new(),
-        most_in_flight: options.in_flight.max(1),
+        options,
         epoch: None,
         start,
         looked: start,
     };
-    let result = pipeline.run(&mut source, options.migrate, shutdown).await;
+    let result = pipeline.run(&mut source, shutdown).await;
     // What is under way gets its time; what is not stored then is read again.
-    let _ = pipeline.land(&mut source, 0).await;
+    let _ = pipeline.land_all(&mut source).await;
     source.close().await;
     result
 }
@@ -97,9 +110,11 @@ struct Pipeline {
     marks: Marks,
     metrics: Arc<Metrics>,
     retry: Retry,
-    /// In the order they were fetched in.
+    options: Options,
+    /// Rows that wait for more.
+    pending: Option<Pending>,
+    /// In the order their batches were fetched in.
     in_flight: VecDeque<Flight>,
-    most_in_flight: usize,
     /// Of the batch that `marks` were learnt under.
     epoch: Option<u64>,
     start: Instant,
@@ -107,10 +122,48 @@ struct Pipeline {
     looked: Instant,
 }
 
-/// A batch on its way to ClickHouse.
+/// Batches whose rows go into ClickHouse together.
+struct Pending {
+    /// Without their records; never empty, all of one epoch.
+    batches: Vec<Batch>,
+    blocks: Blocks,
+    /// Rows of the table of losses, each list with its token.
+    losses: Vec<(String, Encoded)>,
+    /// Of the records' positions: a topic that was made anew has the same offsets for others.
+    hasher: DefaultHasher,
+    lease: Lease,
+    since: Instant,
+}
+
+impl Pending {
+    /// Whether there is no point in waiting, or no time.
+    fn is_due(&self, limits: &Limits) -> bool {
+        self.batches.last().is_none_or(|batch| !batch.more)
+            || self.blocks.rows() >= limits.rows
+            || self.blocks.byte_len() >= limits.bytes
+            || self.since.elapsed() >= limits.age
+    }
+
+    /// Adds what is alike.
+    fn append(&mut self, more: Pending) {
+        self.batches.extend(more.batches);
+        self.blocks.append(more.blocks);
+        self.losses.extend(more.losses);
+        more.hasher.finish().hash(&mut self.hasher);
+    }
+
+    /// What is sent, with tokens that name the content.
+    fn finish(self) -> (Vec<Batch>, Vec<(String, Encoded)>) {
+        let name = format!("{}-{:016x}", source::name_all(&self.batches), self.hasher.finish());
+        let blocks = self.blocks.finish().into_iter();
+        let blocks = blocks.map(|(month, block)| (format!("{name}-{month}"), block));
+        (self.batches, blocks.chain(self.losses).collect())
+    }
+}
+
+/// Batches on their way to ClickHouse.
 struct Flight {
-    /// Without its records.
-    batch: Batch,
+    batches: Vec<Batch>,
     task: JoinHandle<Result<(), Stop>>,
 }
 
@@ -120,6 +173,8 @@ struct Picked<'a> {
     /// By month.
     losses: BTreeMap<u32, Vec<LossRow<'a>>>,
     dead: Vec<Dead<'a>>,
+    /// Of the positions of what is new.
+    hasher: DefaultHasher,
     /// Of each record whether it is new; None: all are.
     keep: Option<Vec<bool>>,
 }
@@ -128,10 +183,9 @@ impl Pipeline {
     async fn run<S: Source>(
         &mut self,
         source: &mut S,
-        migrate: bool,
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<(), SourceError> {
-        if migrate {
+        if self.options.migrate {
             let mut backoff = Backoff::default();
             while let Ok(None) = self.retry.attempt("migrate", migrate::migrate(&self.store)).await {
                 if self.retry.pause(&mut backoff).await.is_err() {
@@ -153,12 +207,15 @@ impl Pipeline {
                     Err(Stop::Abandoned) => self.abandon(),
                     Err(Stop::Shutdown) => return Ok(()),
                 },
-                Fetched::Idle if self.land(source, 0).await.is_err() => return Ok(()),
+                Fetched::Idle if self.land_all(source).await.is_err() => return Ok(()),
                 Fetched::Idle => {}
             }
             if self.looked.elapsed() >= GAP_INTERVAL {
                 self.looked = Instant::now();
-                if self.land(source, 0).await.is_err() {
+                if self.due_holes().is_empty() {
+                    continue;
+                }
+                if self.land_all(source).await.is_err() {
                     return Ok(());
                 }
                 if let Err(error) = self.look_at_holes().await {
@@ -168,22 +225,28 @@ impl Pipeline {
         }
     }
 
-    /// Waits until at most `left` batches are in flight, and commits the others. [`Stop::Shutdown`]: one
+    /// Sends off what is pending and waits until nothing is in flight.
+    async fn land_all<S: Source>(&mut self, source: &mut S) -> Result<(), Stop> {
+        self.send_off(source).await?;
+        self.land(source, 0).await
+    }
+
+    /// Waits until at most `left` inserts are in flight, and commits the others. [`Stop::Shutdown`]: one
     /// was not stored, so nothing after it may be committed.
     async fn land<S: Source>(&mut self, source: &mut S, left: usize) -> Result<(), Stop> {
         while self.in_flight.len() > left {
-            let Some(Flight { batch, task }) = self.in_flight.pop_front() else { break };
+            let Some(Flight { batches, task }) = self.in_flight.pop_front() else { break };
             let task = task.await;
             self.metrics.in_flight.set(self.in_flight.len() as i64);
             match task {
-                Ok(Ok(())) => source.commit(&batch),
+                Ok(Ok(())) => batches.iter().for_each(|batch| source.commit(batch)),
                 Ok(Err(Stop::Abandoned)) => self.abandon(),
-                Ok(Err(Stop::Shutdown)) => {
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Ok(Err(Stop::Shutdown)) | Err(_) => {
+                    self.pending = None;
                     self.in_flight.drain(..).for_each(|flight| flight.task.abort());
                     return Err(Stop::Shutdown);
                 }
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                Err(_) => return Err(Stop::Shutdown),
             }
         }
         Ok(())
@@ -195,13 +258,13 @@ impl Pipeline {
         self.metrics.abandoned_batches.inc();
     }
 
-    /// Reads a batch and sends it off.
+    /// Reads a batch, and sends it off with those before it if that is worth an insert.
     async fn take<S: Source>(&mut self, source: &mut S, mut batch: Batch) -> Result<(), Stop> {
         self.metrics.records.inc_by(batch.len() as u64);
         self.metrics.record_bytes.inc_by(batch.byte_len() as u64);
         let lease = source.lease(&batch);
         if self.epoch != Some(batch.epoch) {
-            self.land(source, 0).await?;
+            self.land_all(source).await?;
             self.marks.clear();
             let mut backoff = Backoff::default();
             while self.retry.attempt("settle", self.store.settle()).await?.is_none() {
@@ -210,52 +273,89 @@ impl Pipeline {
             }
             self.epoch = Some(batch.epoch);
         }
-        let contents = self.read(&batch, &lease).await?;
-        if self.unknown(&contents).next().is_some() {
-            self.land(source, 0).await?;
+        let contents = self.read(&batch, None, &lease).await?;
+        if self.times(&contents).any(|(_, unknown)| unknown.is_some()) {
+            self.land_all(source).await?;
             self.learn(&contents, &lease).await?;
         }
         let Contents { records, dead, blocks } = contents;
-        let picked = self.pick(&batch, records, dead);
-        if !picked.dead.is_empty() {
-            self.bury(source, &batch, &picked.dead, &lease).await?;
+        let Picked { losses, dead, hasher, keep } = self.pick(&batch, records, dead);
+        if !dead.is_empty() {
+            self.bury(source, &batch, &dead, &lease).await?;
         }
-        let blocks = self.encode(&batch, blocks, picked, &lease).await?;
+        let losses =
+            self.losses(&format!("{}-{:016x}", batch.name(), hasher.finish()), &losses, &lease).await?;
+        let blocks = match keep {
+            Some(keep) => self.read(&batch, Some(&keep), &lease).await?.blocks,
+            None => blocks,
+        };
         self.marks.trim();
         self.metrics.producers.set(self.marks.len() as i64);
         batch.drop_records();
-        self.land(source, self.most_in_flight - 1).await?;
+        let batches = vec![batch];
+        let pending = Pending { batches, blocks, losses, hasher, lease, since: Instant::now() };
+        self.gather(source, pending).await
+    }
+
+    /// Adds a batch to those that are pending, and sends them off if they are worth an insert.
+    async fn gather<S: Source>(&mut self, source: &mut S, more: Pending) -> Result<(), Stop> {
+        if self.pending.as_ref().is_some_and(|pending| !pending.blocks.are_like(&more.blocks)) {
+            self.send_off(source).await?;
+        }
+        match &mut self.pending {
+            Some(pending) => pending.append(more),
+            none => *none = Some(more),
+        }
+        match &self.pending {
+            Some(pending) if pending.is_due(&self.options.insert) => self.send_off(source).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends what is pending on its way, as soon as there is room.
+    async fn send_off<S: Source>(&mut self, source: &mut S) -> Result<(), Stop> {
+        if self.pending.is_none() {
+            return Ok(());
+        }
+        self.land(source, self.options.in_flight.max(1) - 1).await?;
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        let lease = pending.lease.clone();
+        let (batches, blocks) = pending.finish();
         let inserter = Inserter {
             store: self.store.clone(),
             metrics: Arc::clone(&self.metrics),
             retry: self.retry.clone(),
         };
         let task = tokio::spawn(async move { inserter.insert(&blocks, &lease).await });
-        self.in_flight.push_back(Flight { batch, task });
+        self.in_flight.push_back(Flight { batches, task });
         self.metrics.in_flight.set(self.in_flight.len() as i64);
         Ok(())
     }
 
-    /// Time and producer of the records that only the tables know.
-    fn unknown(&self, contents: &Contents<'_>) -> impl Iterator<Item = (i64, Uuid)> {
+    /// Times of the records, with the producer of those that only the tables know.
+    fn times(&self, contents: &Contents<'_>) -> impl Iterator<Item = (i64, Option<Uuid>)> {
         let read = contents.records.iter().map(|r| (r.at, r.millis));
         let dead = contents.dead.iter().filter_map(|(d, at)| Some((at.as_ref().copied()?, d.item.millis)));
-        read.chain(dead)
-            .filter(|(at, millis)| self.marks.judge(at, *millis) == Verdict::Unknown)
-            .map(|(at, millis)| (millis, at.producer))
+        read.chain(dead).map(|(at, millis)| {
+            let unknown = self.marks.judge(&at, millis) == Verdict::Unknown;
+            (millis, unknown.then_some(at.producer))
+        })
     }
 
     /// Asks the tables about what the marks do not know.
     async fn learn(&mut self, contents: &Contents<'_>, lease: &Lease) -> Result<(), Stop> {
-        let mut unknown: Vec<(i64, Uuid)> = self.unknown(contents).collect();
-        unknown.sort_unstable();
-        for stretch in stretches(&unknown) {
+        let mut times: Vec<(i64, Option<Uuid>)> = self.times(contents).collect();
+        times.sort_unstable();
+        for stretch in stretches(&times) {
             let (Some(first), Some(last)) = (stretch.first(), stretch.last()) else { continue };
             let slack = SLACK_MILLIS.max(SLACK_SPANS * (last.0 - first.0));
             let span = ((first.0 - SLACK_MILLIS).max(0), last.0 + slack);
-            let mut producers: Vec<Uuid> = stretch.iter().map(|(_, producer)| *producer).collect();
+            let mut producers: Vec<Uuid> = stretch.iter().filter_map(|(_, unknown)| *unknown).collect();
             producers.sort_unstable();
             producers.dedup();
+            if producers.is_empty() {
+                continue;
+            }
             let mut backoff = Backoff::default();
             let answer = loop {
                 match self.retry.attempt("load", self.store.stored(&producers, span, first.0)).await? {
@@ -270,10 +370,16 @@ impl Pipeline {
     }
 
     /// Reads a batch. When a row does not fit its table, that may have changed: it is asked again.
-    async fn read<'b>(&self, batch: &'b Batch, lease: &Lease) -> Result<Contents<'b>, Stop> {
+    /// `keep`: only the records for which it is true.
+    async fn read<'b>(
+        &self,
+        batch: &'b Batch,
+        keep: Option<&[bool]>,
+        lease: &Lease,
+    ) -> Result<Contents<'b>, Stop> {
         let mut backoff = Backoff::default();
         loop {
-            let read = contents::read(batch, &self.store, None);
+            let read = contents::read(batch, &self.store, keep);
             match self.retry.attempt("encode", read).await? {
                 Some(contents) => return Ok(contents),
                 None => self.misfit(&mut backoff, lease).await?,
@@ -310,6 +416,7 @@ impl Pipeline {
             if self.marks.accept(&at, millis, now) {
                 self.metrics.late_records.inc();
             }
+            (at.producer, at.boot, at.seq).hash(&mut picked.hasher);
             newest = newest.max(millis);
             if let Some(row) = loss {
                 self.metrics.lost(&row.reason, row.last - row.first + 1);
@@ -322,6 +429,7 @@ impl Pipeline {
             self.metrics.dead(letter.reason);
             picked.dead.push(letter);
             let Some(Position { producer, boot, seq }) = at else { continue };
+            (producer, boot, seq).hash(&mut picked.hasher);
             let range = Range { producer, boot, first: seq, last: seq };
             if self.marks.note_dead(&range) {
                 let ts = letter.item.millis;
@@ -344,46 +452,25 @@ impl Pipeline {
         picked
     }
 
-    /// Makes blocks ready to be sent, one for each table and month, each with its token.
-    async fn encode(
+    /// Makes losses ready to be sent, each month with its token.
+    async fn losses(
         &self,
-        batch: &Batch,
-        blocks: Blocks,
-        picked: Picked<'_>,
+        name: &str,
+        months: &BTreeMap<u32, Vec<LossRow<'_>>>,
         lease: &Lease,
     ) -> Result<Vec<(String, Encoded)>, Stop> {
-        let keep = picked.keep.as_deref();
-        let mut blocks = Some(blocks).filter(|_| keep.is_none());
+        let mut done = Vec::new();
         let mut backoff = Backoff::default();
-        let mut done = loop {
-            let ready = blocks.take();
-            let work = async {
-                let blocks = match ready {
-                    Some(blocks) => blocks,
-                    None => contents::read(batch, &self.store, keep).await?.blocks,
-                };
-                blocks.finish()
+        for (month, rows) in months {
+            let block = loop {
+                match self.retry.attempt("encode", self.store.encode("losses", rows)).await? {
+                    Some(block) => break block,
+                    None => self.misfit(&mut backoff, lease).await?,
+                }
             };
-            match self.retry.attempt("encode", work).await? {
-                Some(done) => break done,
-                None => self.misfit(&mut backoff, lease).await?,
-            }
-        };
-        for (month, rows) in &picked.losses {
-            done.push((*month, self.losses(rows, lease).await?));
+            done.push((format!("{name}-{month}"), block));
         }
-        let name = batch.name();
-        Ok(done.into_iter().map(|(month, block)| (format!("{name}-{month}"), block)).collect())
-    }
-
-    async fn losses(&self, rows: &[LossRow<'_>], lease: &Lease) -> Result<Encoded, Stop> {
-        let mut backoff = Backoff::default();
-        loop {
-            match self.retry.attempt("encode", self.store.encode("losses", rows)).await? {
-                Some(block) => return Ok(block),
-                None => self.misfit(&mut backoff, lease).await?,
-            }
-        }
+        Ok(done)
     }
 
     /// Puts dead letters away; the batch is not committed before.
@@ -418,12 +505,13 @@ impl Pipeline {
         }
     }
 
+    fn due_holes(&self) -> Vec<Hole> {
+        self.marks.due(self.start.elapsed(), GAPS_AT_ONCE)
+    }
+
     /// Records holes that were neither filled nor explained in time.
     async fn look_at_holes(&mut self) -> Result<(), StoreError> {
-        let due = self.marks.due(self.start.elapsed(), GAPS_AT_ONCE);
-        if due.is_empty() {
-            return Ok(());
-        }
+        let due = self.due_holes();
         let (anchored, open): (Vec<_>, Vec<_>) = due.into_iter().partition(|hole| hole.anchored);
         let inside = self.store.inside(&anchored).await?;
         let below = self.store.below(&open).await?;

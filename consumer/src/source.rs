@@ -22,8 +22,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
+    /// Three batches are in memory as they were read: one being filled, one that waits, one being read.
     fn default() -> Self {
-        Self { rows: 50_000, bytes: 32 << 20, age: Duration::from_secs(1) }
+        Self { rows: 50_000, bytes: 8 << 20, age: Duration::from_secs(1) }
     }
 }
 
@@ -39,6 +40,8 @@ pub struct Batch {
     messages: Vec<Message>,
     stretches: Vec<Stretch>,
     name: Option<String>,
+    /// The source has more already: it ended for its size.
+    pub more: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -81,9 +84,13 @@ impl Batch {
         let start = self.bytes.len();
         write(&mut self.bytes);
         self.messages.push(Message { start, end: self.bytes.len(), partition, offset, millis });
-        match self.stretches.iter_mut().find(|s| s.partition == partition) {
-            Some(stretch) => stretch.last = offset,
-            None => self.stretches.push(Stretch { partition, first: offset, last: offset }),
+        self.stretch(Stretch { partition, first: offset, last: offset });
+    }
+
+    fn stretch(&mut self, more: Stretch) {
+        match self.stretches.iter_mut().find(|s| s.partition == more.partition) {
+            Some(stretch) => stretch.last = more.last,
+            None => self.stretches.push(more),
         }
     }
 
@@ -117,7 +124,6 @@ impl Batch {
 
     /// Lets go of the records; name and places stay.
     pub fn drop_records(&mut self) {
-        self.name = Some(self.name());
         self.bytes = Vec::new();
         self.messages = Vec::new();
     }
@@ -138,6 +144,18 @@ impl Batch {
         }
         name
     }
+}
+
+/// Names the content of batches that follow one another, as [`Batch::name`] does.
+pub fn name_all(batches: &[Batch]) -> String {
+    if batches.iter().any(|batch| batch.name.is_some()) {
+        return batches.iter().map(Batch::name).collect::<Vec<_>>().join("+");
+    }
+    let mut all = Batch::new(batches.first().map_or("", |batch| &batch.topic), 0);
+    for stretch in batches.iter().flat_map(|batch| &batch.stretches) {
+        all.stretch(*stretch);
+    }
+    all.name()
 }
 
 /// A record that could not be read, on its way to where such records go.
@@ -220,6 +238,42 @@ mod tests {
         assert_eq!(items, [(&b"one"[..], 0, 7, 100), (b"", 2, 1, 101), (b"three", 0, 9, 102)]);
         assert_eq!(batch.name(), "audit.events-0:7..9-2:1..1");
         assert_eq!(batch.byte_len(), 8);
+        batch.drop_records();
+        assert_eq!((batch.len(), batch.name()), (0, "audit.events-0:7..9-2:1..1".to_owned()));
+    }
+
+    #[test]
+    fn batches_put_together_are_named_by_all_of_their_content() {
+        let batch = |records: &[(i32, i64)]| {
+            let mut batch = Batch::new("t", 1);
+            records.iter().for_each(|(partition, offset)| batch.push(b"x", *partition, *offset, 0));
+            batch.drop_records();
+            batch
+        };
+        let name =
+            |batches: &[&[(i32, i64)]]| name_all(&batches.iter().map(|b| batch(b)).collect::<Vec<_>>());
+        assert_eq!(name(&[&[(0, 7), (0, 8)]]), "t-0:7..8");
+        assert_eq!(name(&[&[(0, 7)], &[(1, 3)], &[(0, 8), (2, 0)]]), "t-0:7..8-1:3..3-2:0..0");
+        // The ends are the same, and what lies between is not.
+        assert_ne!(
+            name(&[&[(0, 7)], &[(1, 3)], &[(0, 8)]]),
+            name(&[&[(0, 7)], &[(1, 3), (1, 4)], &[(0, 8)]])
+        );
+        let named = |name: &str| {
+            let mut batch = Batch::new("", 0);
+            batch.set_name(name.to_owned());
+            batch
+        };
+        assert_eq!(
+            name_all(&[named("journal-p-1:1..1:9"), named("journal-p-1:10..2:4")]),
+            "journal-p-1:1..1:9+journal-p-1:10..2:4"
+        );
+    }
+
+    #[test]
+    fn a_batch_is_full_by_rows_or_bytes() {
+        let mut batch = Batch::new("audit.events", 3);
+        [&b"one"[..], b"", b"three"].iter().for_each(|record| batch.push(record, 0, 7, 100));
         assert!(batch.is_full(&Limits { rows: 3, ..Limits::default() }));
         assert!(batch.is_full(&Limits { bytes: 8, ..Limits::default() }));
         assert!(!batch.is_full(&Limits { rows: 4, bytes: 9, ..Limits::default() }));

@@ -124,11 +124,9 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// What such a block is in bytes.
-    pub fn of(table: &'static str, block: Block) -> Result<Self, StoreError> {
-        let (columns, rows) = (block.names(), block.rows());
-        let pieces = block.finish().map_err(|misfit| StoreError::Schema(table, misfit))?;
-        Ok(Self { table, rows, columns, pieces })
+    /// What such a block, which was checked, is in bytes.
+    pub fn of(table: &'static str, block: Block) -> Self {
+        Self { table, rows: block.rows(), columns: block.names(), pieces: block.finish() }
     }
 }
 
@@ -201,7 +199,8 @@ impl Store {
         for row in rows {
             block.push(row).map_err(|misfit| StoreError::Schema(table, misfit))?;
         }
-        Encoded::of(table, block)
+        block.check().map_err(|misfit| StoreError::Schema(table, misfit))?;
+        Ok(Encoded::of(table, block))
     }
 
     /// Stores rows of one table partition; again with the same token and rows: nothing happens.

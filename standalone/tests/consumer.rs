@@ -134,7 +134,10 @@ struct List {
 impl Source for List {
     async fn fetch(&mut self) -> Result<Fetched, SourceError> {
         match self.batches.pop_front() {
-            Some(batch) => Ok(Fetched::Batch(batch)),
+            Some(mut batch) => {
+                batch.more = !self.batches.is_empty();
+                Ok(Fetched::Batch(batch))
+            }
             None => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 Ok(Fetched::Idle)
@@ -164,13 +167,19 @@ struct Life {
 /// It stores these batches and stops. With `gaps`, it has no patience with missing records, and goes
 /// on until it has looked for them.
 async fn live(store: &Store, batches: Vec<Batch>, gaps: bool) -> Life {
+    // About three batches are one insert.
+    let rows = 2 * batches.first().map_or(0, Batch::len) + 1;
+    live_with(store, batches, gaps, Limits { rows, ..Options::default().insert }).await
+}
+
+async fn live_with(store: &Store, batches: Vec<Batch>, gaps: bool, insert: Limits) -> Life {
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
     let (count, committed, dead) = (batches.len(), Arc::default(), Arc::default());
     let source = List { batches: batches.into(), committed: Arc::clone(&committed), dead: Arc::clone(&dead) };
     let bounds =
         Bounds { patience: Duration::from_millis(if gaps { 0 } else { 60_000 }), ..Bounds::default() };
-    let options = Options { bounds, ..Options::default() };
+    let options = Options { bounds, insert, ..Options::default() };
     let (stop, shutdown) = watch::channel(false);
     let run = tokio::spawn(pipeline::run(source, store.clone(), options, metrics, shutdown));
     let (mut done, mut since) = (0, Instant::now());
@@ -306,6 +315,54 @@ async fn what_is_read_again_is_not_stored_again() {
     let life = live(&store, again, false).await;
     assert!(life.metrics.contains("sidelog_consumer_duplicates_total 801\n"), "{}", life.metrics);
     assert_eq!(stored(&engine), "1210\t1210\t1\t1200");
+}
+
+/// Offsets begin again with it; a token made of them alone was known already, and the rows were not stored.
+#[tokio::test]
+async fn a_topic_made_anew_is_stored_though_its_offsets_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(dir.path());
+    let store = store(&engine);
+    let with_loss = |producer: Uuid, last: u64| {
+        let mut batch = batch(producer, 1..=last);
+        let at = Position { producer, boot: 1, seq: last + 3 };
+        push(&mut batch, at, What::Loss(last + 1, last + 2), at.seq as i64);
+        batch
+    };
+    live(&store, vec![with_loss(producer(1), 100)], false).await;
+    live(&store, vec![with_loss(producer(2), 100)], false).await;
+    assert_eq!(stored(&engine), "202\t202\t1\t103");
+    // The same records at the same places are doubled by nothing.
+    live(&store, vec![batch(producer(2), 1..=100)], false).await;
+    assert_eq!(stored(&engine), "202\t202\t1\t103");
+}
+
+/// A batch's rows are of three months, some of them open calls.
+#[tokio::test]
+async fn batches_are_put_together_until_they_are_worth_an_insert() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(dir.path());
+    let store = store(&engine);
+    let large = Limits { rows: 1 << 30, bytes: 1 << 30, age: Duration::from_secs(600) };
+    // Ten batches of 150 rows each; how many inserts of each month and table they may become.
+    let small = [
+        ("rows", Limits { rows: 450, ..large }, 3..=4),
+        // A row of these is some 500 bytes.
+        ("bytes", Limits { bytes: 300_000, ..large }, 2..=5),
+        ("age", Limits { age: Duration::ZERO, ..large }, 10..=10),
+        ("all", large, 1..=1),
+    ];
+    for (at, (bound, limits, expected)) in small.into_iter().enumerate() {
+        let from = at as u128;
+        let batches = (0..10).map(|n| batch(producer(from), n * 150 + 1..=n * 150 + 150)).collect();
+        let life = live_with(&store, batches, false, limits).await;
+        let inserts =
+            life.metrics.lines().find_map(|l| l.strip_prefix("sidelog_consumer_insert_seconds_count "));
+        let inserts: usize = inserts.expect("inserts are counted").parse().unwrap();
+        let expected = expected.start() * 6..=expected.end() * 6;
+        assert!(expected.contains(&inserts), "{bound}: {inserts} inserts, not {expected:?}");
+        assert_eq!(stored(&engine), format!("{0}\t{0}\t1\t1500", 1500 * (at + 1)), "{bound}");
+    }
 }
 
 #[tokio::test]

@@ -32,7 +32,8 @@ fn make(plan: Plan) -> Receiver<Batch> {
             offset += 1;
             record.clear();
             if batch.is_full(&limits) {
-                let full = std::mem::replace(&mut batch, Batch::new("audit.events", 1));
+                let mut full = std::mem::replace(&mut batch, Batch::new("audit.events", 1));
+                full.more = true;
                 if send.send(full).is_err() {
                     return;
                 }

@@ -68,10 +68,14 @@ impl Words {
         {
             return self.rows.push(last);
         }
+        let number = self.number(word);
+        self.rows.push(number);
+    }
+
+    fn number(&mut self, word: &[u8]) -> u32 {
         let hash = self.hasher.hash_one(word);
         let known = self.numbers.find(hash, |number| said(&self.texts, &self.places, *number) == word);
-        let number = known.copied().unwrap_or_else(|| self.learn(hash, word));
-        self.rows.push(number);
+        known.copied().unwrap_or_else(|| self.learn(hash, word))
     }
 
     fn learn(&mut self, hash: u64, word: &[u8]) -> u32 {
@@ -81,6 +85,13 @@ impl Words {
         let (hasher, texts, places) = (&self.hasher, &self.texts, &self.places);
         self.numbers.insert_unique(hash, number, |number| hasher.hash_one(said(texts, places, *number)));
         number
+    }
+
+    fn append(&mut self, other: Words) {
+        let numbers: Vec<u32> = (0..other.places.len())
+            .map(|n| self.number(said(&other.texts, &other.places, n as u32)))
+            .collect();
+        self.rows.extend(other.rows.iter().map(|n| numbers.get(*n as usize).copied().unwrap_or_default()));
     }
 
     fn finish(self, out: &mut Wire) {
@@ -109,6 +120,12 @@ impl Words {
 /// The word of that number.
 fn said<'t>(texts: &'t [u8], places: &[Range<usize>], number: u32) -> &'t [u8] {
     places.get(number as usize).and_then(|place| texts.get(place.clone())).unwrap_or_default()
+}
+
+/// Where lists end that come behind those.
+fn extend_ends(ends: &mut Vec<u64>, more: &[u64]) {
+    let base = ends.last().copied().unwrap_or_default();
+    ends.extend(more.iter().map(|end| base + end));
 }
 
 impl Data {
@@ -154,10 +171,7 @@ impl Column {
     }
 
     /// Name, type and values; the server casts lists and pairs of plain texts to the table's words.
-    pub fn finish(self, rows: usize, out: &mut Wire) -> Result<(), Misfit> {
-        if !self.holds(rows) {
-            return Err(self.misfit());
-        }
+    pub fn finish(self, out: &mut Wire) {
         text(&mut out.open, self.name.as_bytes());
         let kind = match &self.data {
             Data::List { .. } => "Array(String)",
@@ -183,7 +197,50 @@ impl Column {
                 out.add(values);
             }
         }
-        Ok(())
+    }
+
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.name, &self.kind) == (&other.name, &other.kind)
+    }
+
+    /// Adds the values of a column that is like this one.
+    pub fn append(&mut self, other: Self) {
+        match (&mut self.data, other.data) {
+            (Data::Fixed { bytes, .. }, Data::Fixed { bytes: more, .. })
+            | (Data::Text(bytes), Data::Text(more)) => {
+                bytes.extend(more);
+            }
+            (Data::Words(words), Data::Words(more)) => words.append(more),
+            (Data::Optional { nulls, bytes, .. }, Data::Optional { nulls: more_nulls, bytes: more, .. }) => {
+                nulls.extend(more_nulls);
+                bytes.extend(more);
+            }
+            (Data::List { ends, texts }, Data::List { ends: more_ends, texts: more }) => {
+                extend_ends(ends, &more_ends);
+                texts.extend(more);
+            }
+            (
+                Data::Pairs { ends, names, values },
+                Data::Pairs { ends: more_ends, names: more_names, values: more },
+            ) => {
+                extend_ends(ends, &more_ends);
+                names.extend(more_names);
+                values.extend(more);
+            }
+            // Of one kind are of one form: see `Data::of`.
+            _ => {}
+        }
+    }
+
+    /// Bytes of its values.
+    pub fn byte_len(&self) -> usize {
+        match &self.data {
+            Data::Fixed { bytes, .. } | Data::Text(bytes) => bytes.len(),
+            Data::Words(words) => words.texts.len() + size_of_val(&*words.places) + size_of_val(&*words.rows),
+            Data::Optional { nulls, bytes, .. } => nulls.len() + bytes.len(),
+            Data::List { ends, texts } => size_of_val(&**ends) + texts.len(),
+            Data::Pairs { ends, names, values } => size_of_val(&**ends) + names.len() + values.len(),
+        }
     }
 
     /// Whether it has a value for each of so many rows, as far as that can be told.

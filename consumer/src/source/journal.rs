@@ -44,8 +44,8 @@ fn bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error>
     serializer.serialize_bytes(bytes)
 }
 
-/// Waits for a first record, then fills up to the limits.
-fn gather(reader: &mut Reader, limits: &Limits) -> Vec<Record> {
+/// Waits for a first record, then fills up to the limits; whether the time was not needed for that.
+fn gather(reader: &mut Reader, limits: &Limits) -> (Vec<Record>, bool) {
     let mut records = Vec::new();
     reader.next(IDLE, limits.rows, limits.bytes, &mut records);
     let until = Instant::now() + limits.age;
@@ -59,7 +59,7 @@ fn gather(reader: &mut Reader, limits: &Limits) -> Vec<Record> {
         }
         bytes += records.iter().skip(before).map(|r| r.payload.len()).sum::<usize>();
     }
-    records
+    (records, Instant::now() < until)
 }
 
 /// The records as envelopes, and the place after the last; None if there are none.
@@ -95,8 +95,12 @@ impl Source for JournalSource {
         let mut reader = self.reader.take().unwrap_or_else(|| self.journal.reader());
         let limits = self.limits;
         let gathered = tokio::task::spawn_blocking(move || {
-            let records = gather(&mut reader, &limits);
-            (reader, batch(&records))
+            let (records, more) = gather(&mut reader, &limits);
+            let mut batch = batch(&records);
+            if let Some((batch, _)) = &mut batch {
+                batch.more = more;
+            }
+            (reader, batch)
         });
         let (reader, batch) =
             gathered.await.map_err(|e| SourceError::Other(format!("reading the journal: {e}")))?;

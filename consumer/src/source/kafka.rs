@@ -367,8 +367,8 @@ impl Poller {
     }
 
     fn hand_over(&mut self, state: &mut State) {
-        let due = self.current.is_full(&self.limits)
-            || (!self.current.is_empty() && self.since.elapsed() >= self.limits.age);
+        self.current.more = self.current.is_full(&self.limits);
+        let due = self.current.more || (!self.current.is_empty() && self.since.elapsed() >= self.limits.age);
         if due && state.ready.is_none() {
             let empty = Batch::new(&self.shared.topic, state.epoch);
             state.ready = Some(std::mem::replace(&mut self.current, empty));
