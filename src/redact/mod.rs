@@ -87,9 +87,9 @@ impl<T> std::ops::Deref for Redacted<T> {
 
 impl Redacted<AuditEvent<'_>> {
     /// Writes the event's JSON over `buffer`, which is reused from call to call.
-    pub fn store<'b>(&self, buffer: &'b mut Vec<u8>) -> Result<StoredEvent<'b>, serde_json::Error> {
+    pub fn store<'b>(&self, buffer: &'b mut Vec<u8>) -> Result<StoredEvent<'b>, sonic_rs::Error> {
         buffer.clear();
-        serde_json::to_writer(&mut *buffer, &self.0)?;
+        sonic_rs::to_writer(&mut *buffer, &self.0)?;
         Ok(StoredEvent { id: self.0.event_id, bytes: buffer })
     }
 }

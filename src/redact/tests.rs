@@ -10,6 +10,7 @@ mod failures;
 mod lengths;
 mod members;
 mod properties;
+mod stored;
 mod unknown;
 
 /// Never to be seen again.
