@@ -21,19 +21,21 @@ pub(super) struct Beginnings {
     groups: Vec<Vec<Entry>>,
 }
 
-/// Bits of an index of signs.
-const BITS: u32 = 14;
+/// Bits of an index of signs: six of each byte of a pair.
+const BITS: u32 = 12;
 
-/// Lower case for letters; other bytes may fall together, which only makes more candidates.
-const FOLD: u64 = 0x2020_2020_2020_2020;
-
-/// A pair's index.
+/// A pair's index. Lower and upper case have one; other bytes may fall together, which only makes more
+/// candidates.
 fn place(a: u8, b: u8) -> usize {
-    folded_place(u16::from_le_bytes([a, b]) | FOLD as u16)
+    indices(u64::from(u16::from_le_bytes([a, b]))) as usize
 }
 
-fn folded_place(pair: u16) -> usize {
-    (u32::from(pair).wrapping_mul(0x9E37_79B1) >> (32 - BITS)) as usize
+/// The indices of the four pairs in a word, 16 bits each. What case differs in (bit 5) and what no
+/// beginning has (bit 7) is left out of every byte, and the bits left of two bytes are put together.
+fn indices(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let six = word & (0x1F * ONES) | word >> 1 & (0x20 * ONES);
+    six & 0x003F_003F_003F_003F | six >> 2 & 0x0FC0_0FC0_0FC0_0FC0
 }
 
 /// How often a pair is met in ordinary text, roughly: letters by their frequency, others seldom.
@@ -83,8 +85,8 @@ impl Beginnings {
     pub fn each(&self, text: &[u8], mut found: impl FnMut(usize, usize)) {
         let (words, rest) = text.as_chunks::<8>();
         for (i, word) in words.iter().enumerate() {
-            let folded = u64::from_le_bytes(*word) | FOLD;
-            let group = |pair: usize| self.signs[folded_place((folded >> (16 * pair)) as u16)];
+            let indices = indices(u64::from_le_bytes(*word));
+            let group = |pair: usize| self.signs[(indices >> (16 * pair)) as usize % (1 << BITS)];
             // One question for four pairs: hardly any has a sign.
             if group(0) | group(1) | group(2) | group(3) != 0 {
                 for pair in 0..4 {
