@@ -95,7 +95,7 @@ impl Subject {
             ],
             Part::Get => &[Direct, Nginx, Haproxy, Sidelog],
             Part::Http2 => &[Direct, NginxGrpc, Haproxy, Sidelog],
-            Part::Latency => &[Direct, Sidelog],
+            Part::Latency => &[Direct, Nginx, Sidelog],
             Part::Strict | Part::Memory | Part::Ready => &[Sidelog],
         }
     }
